@@ -1,0 +1,252 @@
+package policy
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is the machine as the profile language sees it: a plain value, so that
+// Load and Resolve are functions that a table can test.
+type Host struct {
+	Home     string // absolute, clean, as the user names it (may be a symlink)
+	User     string
+	Hostname string
+	Cwd      string // absolute
+	UID, GID int
+	Groups   []int // supplementary groups of the caller
+	Env      map[string]string
+	FS       HostFS
+
+	// SubUIDs and SubGIDs are the caller's ranges of /etc/subuid and /etc/subgid.
+	SubUIDs, SubGIDs []IDRange
+
+	// The XDG base directories, absolute, without a trailing "jail".
+	ConfigHome, StateHome, CacheHome, DataHome string
+	RuntimeDir                                 string // "" where the session has none
+
+	// Shipped holds the profiles inside the binary as NAME.yaml.
+	Shipped fs.FS
+}
+
+// IDRange is a range of subordinate ids.
+type IDRange struct {
+	Start, Count uint32
+}
+
+// HostFS is the host's file system, read only.
+type HostFS interface {
+	// Lstat looks at path itself, not at what a symlink there leads to.
+	Lstat(path string) (FileStat, error)
+	Readlink(path string) (string, error)
+	// ReadDir gives the names in a directory, sorted.
+	ReadDir(path string) ([]string, error)
+	// ReadFile gives at most limit bytes, and an error for a file that holds more
+	// or is not a regular file.
+	ReadFile(path string, limit int64) ([]byte, error)
+	// Access asks whether the caller may read (4), write (2) or search (1) path.
+	Access(path string, mode uint32) error
+}
+
+// FileStat is what Resolve wants to know of a file.
+type FileStat struct {
+	Mode     fs.FileMode // type and permission bits
+	Dev, Ino uint64
+	Rdev     uint64 // of a device node
+	UID      uint32
+}
+
+// ErrTooLarge is what HostFS.ReadFile answers for a file above its limit.
+var ErrTooLarge = errors.New("file too large")
+
+// ErrNotRegular is what HostFS.ReadFile answers for a FIFO, a device or a directory.
+var ErrNotRegular = errors.New("not a regular file")
+
+// CurrentHost looks at the machine this process runs on. Shipped profiles are
+// handed in because the package that embeds them is not this one's business.
+func CurrentHost(shipped fs.FS) (*Host, error) {
+	h := &Host{
+		UID: os.Getuid(), GID: os.Getgid(),
+		Env: map[string]string{}, FS: OSFS{}, Shipped: shipped,
+	}
+	for _, kv := range os.Environ() {
+		if name, value, ok := strings.Cut(kv, "="); ok && name != "" {
+			h.Env[name] = value
+		}
+	}
+	var err error
+	if h.Cwd, err = os.Getwd(); err != nil {
+		return nil, errors.New("the working directory cannot be named: " + err.Error() + "\nhint: cd to a directory that exists")
+	}
+	if h.Hostname, err = os.Hostname(); err != nil {
+		return nil, errors.New("read the host name: " + err.Error())
+	}
+	if h.Groups, err = os.Getgroups(); err != nil {
+		return nil, errors.New("read supplementary groups: " + err.Error())
+	}
+	h.User = h.Env["USER"]
+	h.Home = h.Env["HOME"]
+	// The environment is the caller's to set; the account database answers only
+	// where it says nothing usable.
+	if h.User == "" || !filepath.IsAbs(h.Home) {
+		if u, err := user.LookupId(strconv.Itoa(h.UID)); err == nil {
+			if h.User == "" {
+				h.User = u.Username
+			}
+			if !filepath.IsAbs(h.Home) {
+				h.Home = u.HomeDir
+			}
+		}
+	}
+	if !filepath.IsAbs(h.Home) {
+		return nil, errors.New("no home directory is known for user id " + strconv.Itoa(h.UID) + "\nhint: set HOME to an absolute path")
+	}
+	h.Home = filepath.Clean(h.Home)
+	h.ConfigHome = baseDir(h.Env["XDG_CONFIG_HOME"], h.Home+"/.config")
+	h.StateHome = baseDir(h.Env["XDG_STATE_HOME"], h.Home+"/.local/state")
+	h.CacheHome = baseDir(h.Env["XDG_CACHE_HOME"], h.Home+"/.cache")
+	h.DataHome = baseDir(h.Env["XDG_DATA_HOME"], h.Home+"/.local/share")
+	h.RuntimeDir = baseDir(h.Env["XDG_RUNTIME_DIR"], "")
+	h.SubUIDs = subIDs("/etc/subuid", h.User, h.UID)
+	h.SubGIDs = subIDs("/etc/subgid", h.User, h.UID)
+	return h, nil
+}
+
+// baseDir follows the XDG base directory specification: a value that is not
+// absolute is invalid and ignored.
+func baseDir(value, fallback string) string {
+	if filepath.IsAbs(value) {
+		return filepath.Clean(value)
+	}
+	return fallback
+}
+
+// subIDs reads the caller's lines of /etc/subuid or /etc/subgid (subuid(5)):
+// "name-or-id:start:count". Lines that are not in that form are none of ours;
+// newuidmap, which reads the file itself, has the last word.
+func subIDs(path, name string, uid int) []IDRange {
+	text, err := OSFS{}.ReadFile(path, 1<<20)
+	if err != nil {
+		return nil
+	}
+	var ranges []IDRange
+	id := strconv.Itoa(uid)
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) != 3 || (fields[0] != name && fields[0] != id) {
+			continue
+		}
+		start, err1 := strconv.ParseUint(fields[1], 10, 32)
+		count, err2 := strconv.ParseUint(fields[2], 10, 32)
+		if err1 == nil && err2 == nil && count > 0 {
+			ranges = append(ranges, IDRange{uint32(start), uint32(count)})
+		}
+	}
+	return ranges
+}
+
+// OSFS is the HostFS of the machine this process runs on.
+type OSFS struct{}
+
+// Lstat calls lstat(2).
+func (OSFS) Lstat(path string) (FileStat, error) {
+	var st syscall.Stat_t
+	for {
+		err := syscall.Lstat(path, &st)
+		if err == nil {
+			break
+		}
+		if err != syscall.EINTR {
+			return FileStat{}, err
+		}
+	}
+	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, UID: st.Uid}, nil
+}
+
+func fileMode(m uint32) fs.FileMode {
+	mode := fs.FileMode(m & 0o777)
+	switch m & syscall.S_IFMT {
+	case syscall.S_IFDIR:
+		mode |= fs.ModeDir
+	case syscall.S_IFLNK:
+		mode |= fs.ModeSymlink
+	case syscall.S_IFIFO:
+		mode |= fs.ModeNamedPipe
+	case syscall.S_IFSOCK:
+		mode |= fs.ModeSocket
+	case syscall.S_IFCHR:
+		mode |= fs.ModeDevice | fs.ModeCharDevice
+	case syscall.S_IFBLK:
+		mode |= fs.ModeDevice
+	}
+	return mode
+}
+
+// Readlink calls readlink(2).
+func (OSFS) Readlink(path string) (string, error) { return os.Readlink(path) }
+
+// ReadDir lists a directory.
+func (OSFS) ReadDir(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// ReadFile reads a regular file. It opens without blocking, so that a FIFO put
+// where a profile is expected cannot make jail wait, and checks the type on the
+// open descriptor.
+func (OSFS) ReadFile(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrNotRegular}
+	}
+	if st.Size() > limit {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+	}
+	text := make([]byte, 0, st.Size()+1)
+	r := io.LimitReader(f, limit+1)
+	for {
+		if len(text) == cap(text) {
+			text = append(text, 0)[:len(text)]
+		}
+		n, err := r.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if int64(len(text)) > limit {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+	}
+	return text, nil
+}
+
+// Access calls faccessat(2) with the real ids.
+func (OSFS) Access(path string, mode uint32) error {
+	return unix.Faccessat(unix.AT_FDCWD, path, mode, 0)
+}

@@ -1,0 +1,400 @@
+package policy
+
+import (
+	"io/fs"
+	"time"
+)
+
+// Resolved is a profile with nothing left to decide: files merged, conditions
+// and variables gone, globs expanded, defaults filled in, sources looked up on
+// the host. Translating it to an OCI spec needs no further look at the machine.
+type Resolved struct {
+	Name        Text
+	Description Text
+	Files       []string // the chain of profile files, base first
+
+	Namespaces []Namespace
+
+	// Root is the entry for "/": KindTmpfs by default. It is not in Filesystem.
+	Root Entry
+	// Filesystem has one entry a path, parents before children. Devices, desktop
+	// sockets and the default mounts (/proc, /dev, ...) are in it too.
+	Filesystem []Entry
+	// Hidden is what `hide` covers: globs expanded, at every path inside that
+	// shows the same file of the host.
+	Hidden []Hidden
+	// Protected are paths inside that show jail's own directories and must be
+	// covered whatever the profile grants.
+	Protected []Protected
+	// HostDirs are folders to make on the host before the start.
+	HostDirs []HostDir
+
+	Environment []EnvVar // sorted by name, final values
+
+	Limits  Limits
+	Rlimits []Rlimit
+
+	Capabilities []Named // canonical names (CAP_NET_RAW), sorted, no doubles
+	Syscalls     Syscalls
+
+	Network Network
+	Desktop Desktop
+	Process Process
+
+	// Enforcement has the layers that are not at their default, `require`.
+	Enforcement []Enforcement
+
+	// Warnings are things the user should know though nothing is wrong.
+	Warnings []Problem
+
+	host *Host
+}
+
+// Named is a name and where it was written.
+type Named struct {
+	Name   string
+	Origin Origin
+}
+
+// Namespace is one namespace the program gets for itself.
+type Namespace struct {
+	Kind   string // user, mount, pid, ipc, uts, cgroup, net, time
+	Origin Origin
+	// Monotonic and Boottime are the clock offsets of a time namespace.
+	Monotonic, Boottime time.Duration
+}
+
+// Kind says what an Entry puts at its path.
+type Kind string
+
+// The kinds of Entry.
+const (
+	KindRO      Kind = "ro"      // bind mount of Source, read-only through all its submounts
+	KindRW      Kind = "rw"      // bind mount of Source
+	KindDevice  Kind = "device"  // bind mount of the device node or folder Source, devices usable
+	KindPersist Kind = "persist" // bind mount, read-write, of a folder of jail's own (in HostDirs)
+	KindTmpfs   Kind = "tmpfs"
+	KindOverlay Kind = "overlay"
+	KindContent Kind = "content" // a read-only file with the bytes of Content
+	KindSymlink Kind = "symlink" // to Target
+	KindDir     Kind = "dir"     // an empty directory, read-only unless its parent is writable
+	KindProc    Kind = "proc"    // a new procfs; the host's, bound, where there is no pid namespace
+	KindDev     Kind = "dev"     // a tmpfs with the minimal device nodes
+	KindPts     Kind = "devpts"
+	KindMqueue  Kind = "mqueue"
+)
+
+// Entry is one thing in the program's file tree.
+type Entry struct {
+	// Path is the destination: absolute, clean, and free of symlinks as far as
+	// they are known (entries of this profile and trees of the host).
+	Path string
+	// Written is the destination as the profile has it, variables expanded.
+	Written string
+	Kind    Kind
+
+	// Source is the path on the host, absolute, symlinks resolved.
+	Source string
+	// SourceType is the type of Source: fs.ModeDir, 0 for a regular file,
+	// fs.ModeSocket, fs.ModeNamedPipe, fs.ModeDevice[|fs.ModeCharDevice].
+	SourceType fs.FileMode
+
+	// Options are mount options beyond the kind's own, OCI names, sorted:
+	// noexec, nosymfollow, noatime, nodiratime. nosuid is always meant and nodev for
+	// all but KindDevice, so they are not listed.
+	Options []string
+	// Recursive is false where the profile asks to leave submounts of Source out.
+	Recursive bool
+
+	Size int64       // KindTmpfs: bytes, 0 for the kernel's default (half the memory)
+	Mode fs.FileMode // KindTmpfs, KindDir, KindContent: permission bits with sticky and such; 0 for the default
+
+	Overlay *Overlay
+	Content []byte
+	Target  string
+
+	Origin Origin
+}
+
+// IsDir tells whether the entry's path is a directory inside.
+func (e *Entry) IsDir() bool {
+	switch e.Kind {
+	case KindRO, KindRW, KindDevice:
+		return e.SourceType.IsDir()
+	case KindContent, KindSymlink:
+		return false
+	}
+	return true
+}
+
+// HostBacked tells whether the entry shows files of the host at Source.
+func (e *Entry) HostBacked() bool {
+	switch e.Kind {
+	case KindRO, KindRW, KindDevice, KindPersist:
+		return true
+	}
+	return false
+}
+
+// Overlay is the layers of a KindOverlay entry. All are directories of the
+// host, absolute, symlinks resolved, not escaped.
+type Overlay struct {
+	Lower []string // the top layer first, as the kernel's lowerdir option
+	// Keep is the folder that keeps what is written, with Upper and Work in it
+	// (both in HostDirs); "" otherwise.
+	Keep, Upper, Work string
+	// Discard says that writes go to a layer that ends with the sandbox. With
+	// neither Keep nor Discard the overlay is read-only.
+	Discard bool
+}
+
+// Hidden is one path inside that the program finds empty.
+type Hidden struct {
+	Path    string // absolute inside
+	Dir     bool
+	Pattern string // as the profile has it, variables expanded
+	Origin  Origin
+}
+
+// Protected is a path inside that shows one of jail's own directories.
+type Protected struct {
+	Path   string // absolute inside
+	Source string // the directory on the host
+	// Hide asks for an empty cover; otherwise the path is made read-only.
+	Hide bool
+	// Reason is a short text for plans and explanations ("jail's profiles").
+	Reason string
+}
+
+// HostDir is a folder that jail makes on the host before the start.
+type HostDir struct {
+	Path   string // absolute
+	Mode   fs.FileMode
+	Origin Origin
+}
+
+// EnvVar is one variable of the program's environment.
+type EnvVar struct {
+	Name, Value string
+	Kept        bool // taken over from the caller, not set by the profile
+	Origin      Origin
+}
+
+// Unlimited is the value of a limit written `max` or `unlimited`.
+const Unlimited = int64(-1)
+
+// Limits are the cgroup limits. Sizes are bytes, rates are a second.
+type Limits struct {
+	Memory, MemoryHigh, MemoryLow, Swap Number
+	// CPUQuota is microseconds of processor time a CPUPeriod (100 ms): 200% is 200000.
+	CPUQuota  Number
+	CPUWeight Number // 1 to 10000
+	CPUs      Text   // a cpuset list: 0-3,8
+	Mems      Text
+	Pids      Number
+	IO        []IOLimit
+	IOWeight  Number // 1 to 10000
+	HugePages []HugePageLimit
+	OOMGroup  Flag
+}
+
+// CPUPeriod is the period of Limits.CPUQuota in microseconds, the kernel's default.
+const CPUPeriod = 100000
+
+// Any tells whether the profile sets any limit.
+func (l *Limits) Any() bool {
+	return l.Memory.Set || l.MemoryHigh.Set || l.MemoryLow.Set || l.Swap.Set || l.CPUQuota.Set ||
+		l.CPUWeight.Set || l.CPUs.Set || l.Mems.Set || l.Pids.Set || len(l.IO) > 0 || l.IOWeight.Set ||
+		len(l.HugePages) > 0 || l.OOMGroup.Set
+}
+
+// IOLimit is what one block device may be used for.
+type IOLimit struct {
+	Device                         string // canonical path
+	Major, Minor                   uint32
+	Read, Write, ReadOps, WriteOps Number
+	Weight                         Number
+	Origin                         Origin
+}
+
+// HugePageLimit limits the huge pages of one size.
+type HugePageLimit struct {
+	PageSize string // as the kernel names it: 2MB, 1GB
+	Limit    int64
+	Origin   Origin
+}
+
+// RlimitInfinity is RLIM_INFINITY.
+const RlimitInfinity = ^uint64(0)
+
+// Rlimit is one resource limit of the process.
+type Rlimit struct {
+	Type       string // RLIMIT_NOFILE
+	Soft, Hard uint64
+	Origin     Origin
+}
+
+// Syscalls decides which system calls the program may make.
+//
+// A call is allowed when an Allow covers it, by name or through a group, unless
+// a Deny covers it whose Rank is not below the highest Rank of an Allow that
+// names the call itself. So deny wins over groups, and over names of the same or
+// an earlier file, and a later file can name the very call again.
+type Syscalls struct {
+	// Default is the answer for what is known but not allowed.
+	Default SyscallAction
+	Allow   []SyscallName
+	Deny    []SyscallName
+	// Rules decide calls by their arguments, or answer them in another way. A
+	// rule with action allow is subject to Deny as an Allow is.
+	Rules []SyscallRule
+	// Architectures beyond the native one, OCI names (SCMP_ARCH_X86).
+	Architectures []Named
+	Origin        Origin
+}
+
+// SyscallName is a call or a group ("@debug").
+type SyscallName struct {
+	Name   string
+	Rank   int // grows with the place in the chain of files
+	Origin Origin
+}
+
+// SyscallRule is one entry of `syscalls.rules`.
+type SyscallRule struct {
+	Names  []string // calls or groups
+	Args   []SyscallArg
+	Action SyscallAction
+	Rank   int
+	Origin Origin
+}
+
+// SyscallArg compares one argument of a call.
+type SyscallArg struct {
+	Index    uint   // 0 to 5
+	Op       string // eq, ne, lt, le, gt, ge, masked-eq
+	Value    uint64 // masked-eq: the mask
+	ValueTwo uint64 // masked-eq: the value after masking
+}
+
+// SyscallAction is an answer to a system call.
+type SyscallAction struct {
+	Kind  string // allow, errno, kill-process, kill-thread, trap, log
+	Errno uint   // for errno
+	Name  string // as shown: EPERM, kill, ...
+}
+
+// Network is what the program can reach.
+type Network struct {
+	Mode Text // none, host, veth, join
+	// Name is the named network to join or share.
+	Name      Text
+	Egress    []EgressRule // in order, the first match decides; nothing matches: refused
+	HasEgress bool         // `egress: []` was written: nothing may leave
+	Publish   []Publish
+	Bandwidth Bandwidth
+	DNS       DNS
+	Uplink    Text // "", builtin, pasta, slirp4netns
+
+	// For root.
+	Addresses []Named // CIDR
+	Bridge    Text
+	MACVLAN   Text // the host's parent link
+	IPVLAN    Text
+	CNI       Text
+	MAC       Text
+	MTU       Number
+}
+
+// EgressRule allows or denies one destination.
+type EgressRule struct {
+	Allow bool
+	// Exactly one of Group, Host, Prefix says where to.
+	Group  string // any, private, host
+	Host   string // a name, or *.name
+	Prefix string // a CIDR; a single address is written with its full length
+	// Ports is empty for all ports.
+	Ports []PortRange
+	Proto string // tcp, udp, icmp; "" for all
+	Text  string // the rule as written
+	Origin
+}
+
+// PortRange is first to last, both included.
+type PortRange struct {
+	First, Last uint16
+}
+
+// Publish forwards a port of the host to a port inside.
+type Publish struct {
+	HostIP         string // "" for the host's loopback
+	HostPort, Port uint16
+	Proto          string // tcp, udp
+	Text           string
+	Origin         Origin
+}
+
+// Bandwidth is bits a second and a delay.
+type Bandwidth struct {
+	Down, Up Number // bits a second
+	Delay    Value[time.Duration]
+}
+
+// DNS is what names are resolved with.
+type DNS struct {
+	Servers []Named
+	Search  []Named
+	Hosts   []HostName
+}
+
+// HostName is a fixed name.
+type HostName struct {
+	Name, Address string
+	Origin        Origin
+}
+
+// Desktop is what of the session the program gets. Sockets and variables that
+// come of it are already in Filesystem and Environment.
+type Desktop struct {
+	Wayland    Flag
+	X11        Text // off, on, fallback
+	PulseAudio Flag
+	PipeWire   Flag
+	Portals    Flag
+	DBusTalk   []Named
+	DBusOwn    []Named
+	DBusSee    []Named
+	// UsesWayland and UsesX11 say what was found and granted on this machine.
+	UsesWayland, UsesX11 bool
+}
+
+// IDMapping maps ids inside to ids of the host.
+type IDMapping struct {
+	Inside, Outside, Count uint32
+}
+
+// Process is how the program is started.
+type Process struct {
+	Cwd             Text // absolute inside; set also when default
+	UID, GID        Value[uint32]
+	Groups          []Value[uint32]
+	UIDMap, GIDMap  []IDMapping // filled whenever there is a user namespace
+	SubIDs          bool        // the maps hold more than the caller's own id: newuidmap is needed
+	Umask           Value[uint32]
+	Hostname        Text
+	Domainname      Text
+	Nice            Number
+	OOMScore        Number
+	CPUAffinity     Text // a list as 0-3,8
+	Terminal        Text // auto, always, never
+	DieWithParent   Flag
+	Timeout         Value[time.Duration]
+	NoNewPrivileges Flag
+}
+
+// Enforcement says what to do where a layer cannot be had.
+type Enforcement struct {
+	Layer  string
+	Level  string // prefer, off
+	Origin Origin
+}
