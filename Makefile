@@ -1,0 +1,104 @@
+# jail's tasks. `make` alone lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+# How long `make fuzz` runs each fuzz target.
+FUZZTIME ?= 60s
+# Arguments for the test run, such as GOTEST='-run TestMount -v'.
+GOTEST   ?=
+PACKAGES ?= ./...
+# The folder with virtual machine images, and the one with the copy of the tree that the ordinary user tests.
+CACHE    ?= $(CURDIR)/.cache
+STAGE    ?= /var/tmp/jail-test
+export STAGE
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_BUILD := go build -trimpath -buildvcs=false
+GO_FILES := $(shell find cmd policy sandbox netsetup profiles docs -type f ! -name '*_test.go' ! -path '*/testdata/*' 2>/dev/null)
+GOLANGCI := v2.15.0
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## install what is missing (Debian), or name it (elsewhere)
+	@test/deps
+
+build: bin/jail ## build bin/jail
+
+run: ## show a real browser rendered inside a sandbox (sets up all it needs)
+	@test/deps build run
+	@$(MAKE) --no-print-directory build bin/as-user
+	@bin/as-user -stage $(STAGE)/run -- test/show-browser
+
+test: ## run all Go tests, as an ordinary user (as root: also those that need root)
+	@test/deps build test
+	@$(MAKE) --no-print-directory build bin/as-user
+	@test/all $(GOTEST) $(PACKAGES)
+
+test-race: ## run the tests under the race detector
+	@test/deps build test
+	@$(MAKE) --no-print-directory build bin/as-user
+	@test/all -race $(GOTEST) $(PACKAGES)
+
+lint: bin/golangci-lint-$(GOLANGCI) sandbox-generated ## golangci-lint with the import rules, gofmt, go vet
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$< run ./...
+
+fuzz: sandbox-generated ## run every fuzz target for FUZZTIME (60s)
+	@test/fuzz $(FUZZTIME)
+
+bench: ## start-up time side by side with bubblewrap, firejail, runc, crun, a minimal C program
+	@test/deps build bench
+	@$(MAKE) --no-print-directory build bin/as-user
+	@test/bench/run
+
+test-vm: ## run the integration and guest tests in a Debian bookworm virtual machine
+	@test/deps build vm
+	@$(MAKE) --no-print-directory build
+	@test/vm/run test bookworm
+
+test-vm-all: ## the same in bookworm, trixie and bullseye
+	@test/deps build vm
+	@$(MAKE) --no-print-directory build
+	@test/vm/run test bookworm trixie bullseye
+
+vm-shell: ## boot the bookworm guest and open a shell in it as the ordinary user
+	@test/deps build vm
+	@$(MAKE) --no-print-directory build
+	@test/vm/run shell bookworm
+
+install: build ## install to $(DESTDIR)$(PREFIX)
+	install -D -m 0755 bin/jail $(DESTDIR)$(PREFIX)/bin/jail
+
+clean: ## remove what was built (virtual machine images stay in .cache)
+	rm -rf bin
+
+# The version is in a file of its own, touched only when it changes, so that nothing is linked again without need.
+bin/version: FORCE
+	@mkdir -p bin
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+
+bin/jail: $(GO_FILES) go.mod go.sum bin/version | sandbox-generated
+	CGO_ENABLED=0 $(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/jail
+	@touch $@
+
+# What the packages embed but git does not keep: the static program that holds libseccomp.
+sandbox-generated:
+	@go generate ./sandbox/seccomp
+
+bin/as-user: $(wildcard test/user/*.go) go.mod
+	CGO_ENABLED=0 $(GO_BUILD) -o $@ ./test/user
+
+bin/golangci-lint-$(GOLANGCI):
+	GOBIN=$(CURDIR)/bin/.lint go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv bin/.lint/golangci-lint $@
+	rmdir bin/.lint
+
+.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell install clean sandbox-generated FORCE
+FORCE:
