@@ -23,8 +23,9 @@ type Resolved struct {
 	// Hidden is what `hide` covers: globs expanded, at every path inside that
 	// shows the same file of the host.
 	Hidden []Hidden
-	// Protected are paths inside that show jail's own directories and must be
-	// covered whatever the profile grants.
+	// Protected says which paths inside are covered whatever the profile grants,
+	// because they show jail's own directories. The covers themselves are in
+	// Filesystem and Hidden, so a compiler has nothing to do for them.
 	Protected []Protected
 	// HostDirs are folders to make on the host before the start.
 	HostDirs []HostDir
@@ -113,6 +114,9 @@ type Entry struct {
 	Content []byte
 	Target  string
 
+	// Reason is set where no line of a profile asked for the entry: "default
+	// mount", "keeps jail's profiles from being written", "device set gpu".
+	Reason string
 	Origin Origin
 }
 
@@ -156,14 +160,17 @@ type Hidden struct {
 	Origin  Origin
 }
 
-// Protected is a path inside that shows one of jail's own directories.
+// Protected is a path inside at which one of jail's own directories would have
+// been writable or visible. What protects it is already in Filesystem or Hidden;
+// the list is for plans and explanations.
 type Protected struct {
 	Path   string // absolute inside
 	Source string // the directory on the host
-	// Hide asks for an empty cover; otherwise the path is made read-only.
-	Hide bool
-	// Reason is a short text for plans and explanations ("jail's profiles").
-	Reason string
+	// How is "ro" (a KindRO entry covers it), "hide" (in Hidden) or "pin" (a
+	// KindRW entry binds a parent directory onto itself, because a mount point
+	// cannot be renamed: rename(2), EBUSY).
+	How    string
+	Reason string // what is protected: "jail's profiles"
 }
 
 // HostDir is a folder that jail makes on the host before the start.
