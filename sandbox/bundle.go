@@ -1,0 +1,36 @@
+package sandbox
+
+import (
+	"io/fs"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// A Bundle is what the launcher runs: an OCI runtime configuration and the files that lie beside it
+// (OCI runtime-spec, bundle.md). The files are either in a folder or in memory; those in memory are made on a
+// private tmpfs that only the sandbox's own mount namespace ever sees.
+type Bundle struct {
+	Spec *specs.Spec
+	// Dir is the absolute path of the bundle's folder; empty for a bundle in memory.
+	Dir string
+	// Tree holds the files of a bundle in memory, parents before children.
+	Tree []TreeEntry
+}
+
+// A TreeEntry is one file of a bundle in memory.
+type TreeEntry struct {
+	Path    string      // relative to the bundle, clean
+	Mode    fs.FileMode // type (directory, symbolic link, regular) and permission bits
+	Content []byte      // of a regular file
+	Target  string      // of a symbolic link
+}
+
+// Annotations through which a configuration says what OCI has no field for. docs/how-it-works.md lists them.
+const (
+	annotationPrefix      = "dev.jail."
+	annotationOrigins     = annotationPrefix + "origins"
+	annotationEnforcement = annotationPrefix + "enforcement"
+	annotationSymlinks    = annotationPrefix + "symlinks"
+	annotationDieWith     = annotationPrefix + "die-with-parent"
+	annotationTimeout     = annotationPrefix + "timeout"
+)

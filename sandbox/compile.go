@@ -1,0 +1,334 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// bundleRoot is the folder of a bundle in memory that holds the root file system.
+const bundleRoot = "rootfs"
+
+// An Error is a configuration that cannot be run as it stands, or a step that failed. Nothing was started, or
+// what was started is gone.
+type Error struct {
+	Origin string // file:line:column of the profile, else a JSON pointer into the configuration
+	What   string // the step or the field
+	Cause  error
+	Hint   string // what to do about it, when that is known
+	Exit   int    // the exit status it calls for: 125, 126 or 127
+}
+
+func (e *Error) Error() string {
+	s := e.What + ": " + e.Cause.Error()
+	if e.Origin != "" {
+		s = e.Origin + ": " + s
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// A compiler holds what the compilation of one bundle knows so far.
+type compiler struct {
+	bundle  *Bundle
+	spec    *specs.Spec
+	facts   *Facts
+	plan    *Plan
+	tree    *inside
+	origins map[string]string
+	levels  map[string]string // enforcement: layer to require, prefer or off
+
+	namespaces map[specs.LinuxNamespaceType]string // the wanted ones, with the path to join or ""
+	inMemory   bool
+	late       []plannedStep // what must wait until every mount point is made
+}
+
+// Compile turns a bundle into a plan. It decides everything and does nothing: the same bundle and facts give
+// the same plan. A configuration that asks for something the launcher cannot give is an error.
+func Compile(b *Bundle, f *Facts) (*Plan, error) {
+	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true}, tree: newInside(f.Files), inMemory: b.Dir == ""}
+	for _, part := range []func() error{
+		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.devices, c.masks, c.symlinks, c.finishMounts,
+		c.split, c.process, c.privileges, c.execute,
+	} {
+		if err := part(); err != nil {
+			return nil, err
+		}
+	}
+	return c.plan, nil
+}
+
+// fail makes an error at a JSON pointer of the configuration.
+func (c *compiler) fail(pointer, what string, cause error, hint ...string) error {
+	return &Error{Origin: c.origin(pointer), What: what, Cause: cause, Hint: strings.Join(hint, "; "), Exit: 125}
+}
+
+func (c *compiler) failf(pointer, what, format string, args ...any) error {
+	return c.fail(pointer, what, fmt.Errorf(format, args...))
+}
+
+// origin is the profile's place for a pointer, or for the nearest pointer above it; else the pointer itself.
+func (c *compiler) origin(pointer string) string {
+	for p := pointer; p != "/" && p != "." && p != ""; p = path.Dir(p) {
+		if o := c.origins[p]; o != "" {
+			return o
+		}
+	}
+	if len(c.origins) > 0 {
+		return ""
+	}
+	return "config.json" + pointer
+}
+
+func (c *compiler) annotations() error {
+	get := func(name string, into any) error {
+		s, ok := c.spec.Annotations[name]
+		if !ok {
+			return nil
+		}
+		if err := json.Unmarshal([]byte(s), into); err != nil {
+			return c.fail("/annotations", name, err)
+		}
+		return nil
+	}
+	if err := get(annotationOrigins, &c.origins); err != nil {
+		return err
+	}
+	if err := get(annotationEnforcement, &c.levels); err != nil {
+		return err
+	}
+	if s, ok := c.spec.Annotations[annotationDieWith]; ok {
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return c.fail("/annotations", annotationDieWith, err)
+		}
+		c.plan.DieWithParent = b
+	}
+	if s, ok := c.spec.Annotations[annotationTimeout]; ok {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return c.failf("/annotations", annotationTimeout, "%q is not a positive duration", s)
+		}
+		c.plan.Timeout = d
+	}
+	return nil
+}
+
+// check refuses what this launcher does not do: a field that is ignored would be a weaker sandbox than the
+// configuration states.
+func (c *compiler) check() error {
+	s := c.spec
+	switch {
+	case s.Process == nil:
+		return c.failf("/process", "process", "the configuration has no process")
+	case len(s.Process.Args) == 0 || s.Process.Args[0] == "":
+		return c.failf("/process/args", "process.args", "the command is empty")
+	case s.Root == nil || s.Root.Path == "":
+		return c.failf("/root", "root.path", "the configuration has no root")
+	case s.Linux == nil:
+		return c.failf("/linux", "linux", "the configuration has no linux section")
+	case s.Windows != nil || s.Solaris != nil || s.VM != nil || s.ZOS != nil:
+		return c.failf("/", "platform", "the configuration is for another platform than linux")
+	case s.Hooks != nil:
+		return c.failf("/hooks", "hooks", "hooks are not run: a command of the bundle would run outside the sandbox")
+	case s.Process.ApparmorProfile != "":
+		return c.failf("/process/apparmorProfile", "process.apparmorProfile", "AppArmor profiles of a configuration are not supported")
+	case s.Process.SelinuxLabel != "" || s.Linux.MountLabel != "":
+		return c.failf("/process/selinuxLabel", "process.selinuxLabel", "SELinux labels are not supported")
+	case s.Process.IOPriority != nil:
+		return c.failf("/process/ioPriority", "process.ioPriority", "is not supported")
+	case s.Linux.IntelRdt != nil:
+		return c.failf("/linux/intelRdt", "linux.intelRdt", "is not supported")
+	case s.Linux.Personality != nil:
+		return c.failf("/linux/personality", "linux.personality", "is not supported")
+	case !strings.HasPrefix(s.Version, "1."):
+		return c.failf("/ociVersion", "ociVersion", "%q is not a version of 1.x", s.Version)
+	}
+	for i, a := range append(append([]string{s.Hostname, s.Domainname, s.Process.Cwd, s.Root.Path}, s.Process.Args...), s.Process.Env...) {
+		if strings.IndexByte(a, 0) >= 0 {
+			return c.failf("/process", "process", "string %d holds a NUL byte", i)
+		}
+	}
+	if !path.IsAbs(s.Process.Cwd) {
+		return c.failf("/process/cwd", "process.cwd", "%q is not an absolute path", s.Process.Cwd)
+	}
+	return nil
+}
+
+// A join is a namespace that exists already and is entered: setns(2).
+type join struct {
+	kind specs.LinuxNamespaceType
+	path string
+}
+
+var cloneFlags = map[specs.LinuxNamespaceType]uint64{
+	specs.UserNamespace: unix.CLONE_NEWUSER, specs.MountNamespace: unix.CLONE_NEWNS, specs.PIDNamespace: unix.CLONE_NEWPID,
+	specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.CgroupNamespace: unix.CLONE_NEWCGROUP,
+	specs.NetworkNamespace: unix.CLONE_NEWNET,
+	// A process cannot be made in a new time namespace, only its next child: time_namespaces(7).
+	specs.TimeNamespace: 0,
+}
+
+// cloneText names the namespaces in a fixed order.
+func (p *Plan) cloneText() string {
+	var names []string
+	for _, k := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,
+		specs.UTSNamespace, specs.CgroupNamespace, specs.NetworkNamespace} {
+		if p.clone&cloneFlags[k] != 0 {
+			names = append(names, string(k))
+		}
+	}
+	s := "clone a process into new namespaces: " + strings.Join(names, ", ")
+	for _, j := range p.joins {
+		s += fmt.Sprintf("; join the %s namespace %s", j.kind, escape(j.path))
+	}
+	return s
+}
+
+func (c *compiler) chooseNamespaces() error {
+	c.namespaces = map[specs.LinuxNamespaceType]string{}
+	for i, ns := range c.spec.Linux.Namespaces {
+		pointer := fmt.Sprintf("/linux/namespaces/%d", i)
+		flag, known := cloneFlags[ns.Type]
+		if !known {
+			return c.failf(pointer, "linux.namespaces", "unknown namespace type %q", ns.Type)
+		}
+		if _, twice := c.namespaces[ns.Type]; twice {
+			return c.failf(pointer, "linux.namespaces", "the %s namespace is named twice", ns.Type)
+		}
+		c.namespaces[ns.Type] = ns.Path
+		if ns.Path == "" {
+			c.plan.clone |= flag
+			continue
+		}
+		if ns.Type != specs.NetworkNamespace && ns.Type != specs.UserNamespace {
+			return c.failf(pointer, "linux.namespaces", "a %s namespace cannot be joined at a start, only user and network namespaces", ns.Type)
+		}
+		c.plan.joins = append(c.plan.joins, join{ns.Type, ns.Path})
+	}
+	if !c.has(specs.MountNamespace) {
+		return c.failf("/linux/namespaces", "linux.namespaces", "a sandbox without a mount namespace would see the whole host: not supported")
+	}
+	if !c.has(specs.UserNamespace) && c.facts.UID != 0 {
+		return c.fail("/linux/namespaces", "linux.namespaces", fmt.Errorf("only root can make a sandbox without a user namespace"), "add user to namespaces")
+	}
+	c.plan.orphans = !c.has(specs.PIDNamespace)
+	return nil
+}
+
+func (c *compiler) has(ns specs.LinuxNamespaceType) bool { _, ok := c.namespaces[ns]; return ok }
+
+// An idMaps is what the supervisor has to write because a process cannot map more than its own ids itself.
+type idMaps struct{ uids, gids []specs.LinuxIDMapping }
+
+func rangesText(maps []specs.LinuxIDMapping) string {
+	var out []string
+	for _, m := range maps {
+		out = append(out, fmt.Sprintf("%d to %d (%d)", m.ContainerID, m.HostID, m.Size))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (c *compiler) mapIDs() error {
+	uids, gids := c.spec.Linux.UIDMappings, c.spec.Linux.GIDMappings
+	c.plan.add(inSetup, "", keepDescriptors{}, resetSignals{})
+	if !c.has(specs.UserNamespace) || c.namespaces[specs.UserNamespace] != "" {
+		if len(uids)+len(gids) > 0 {
+			return c.failf("/linux/uidMappings", "linux.uidMappings", "id mappings need a new user namespace")
+		}
+		c.plan.add(inSetup, "", dieWithSupervisor{})
+		return nil
+	}
+	if len(uids) == 0 || len(gids) == 0 {
+		return c.failf("/linux/uidMappings", "linux.uidMappings", "a new user namespace needs uidMappings and gidMappings")
+	}
+	for i, m := range uids {
+		if m.Size == 0 {
+			return c.failf(fmt.Sprintf("/linux/uidMappings/%d", i), "linux.uidMappings", "an empty range")
+		}
+	}
+	for i, m := range gids {
+		if m.Size == 0 {
+			return c.failf(fmt.Sprintf("/linux/gidMappings/%d", i), "linux.gidMappings", "an empty range")
+		}
+	}
+	own := len(uids) == 1 && len(gids) == 1 && uids[0].Size == 1 && gids[0].Size == 1 &&
+		int(uids[0].HostID) == c.facts.UID && int(gids[0].HostID) == c.facts.GID
+	if own && c.facts.UID != 0 {
+		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), c.facts.UID, int(gids[0].ContainerID), c.facts.GID})
+	} else {
+		c.plan.idmap = &idMaps{uids, gids}
+		c.plan.add(inSetup, c.origin("/linux/uidMappings"), awaitIDMap{*c.plan.idmap, !covers(uids, c.facts.UID)})
+	}
+	c.plan.add(inSetup, "", dieWithSupervisor{})
+	return nil
+}
+
+// covers tells whether a host id is mapped.
+func covers(maps []specs.LinuxIDMapping, id int) bool {
+	for _, m := range maps {
+		if id >= int(m.HostID) && id-int(m.HostID) < int(m.Size) {
+			return true
+		}
+	}
+	return false
+}
+
+// begin puts the process at a distance from its caller before anything is mounted.
+func (c *compiler) begin() error {
+	if adj := c.spec.Process.OOMScoreAdj; adj != nil {
+		if *adj < -1000 || *adj > 1000 {
+			return c.failf("/process/oomScoreAdj", "process.oomScoreAdj", "%d is not between -1000 and 1000", *adj)
+		}
+		c.plan.add(inSetup, c.origin("/process/oomScoreAdj"), oomScore{*adj})
+	}
+	c.plan.add(inSetup, "", newSession{}, umask{0})
+	if c.has(specs.UserNamespace) && !c.grants("unshare", "clone3", "mount") {
+		c.plan.add(inSetup, "", denyUserNamespaces{})
+	}
+	if !c.denies("keyctl") || !c.denies("request_key") || !c.denies("add_key") {
+		c.plan.add(inSetup, "", sessionKeyring{})
+	}
+	c.plan.add(inSetup, "", privateMounts{})
+	return nil
+}
+
+// grants tells whether the system-call filter lets any of the calls through without a condition or there is no filter.
+func (c *compiler) grants(names ...string) bool {
+	for _, n := range names {
+		if !c.denies(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// denies tells whether the system-call filter refuses a call whatever its arguments.
+func (c *compiler) denies(name string) bool {
+	f := c.spec.Linux.Seccomp
+	if f == nil {
+		return false
+	}
+	refuses := func(a specs.LinuxSeccompAction) bool {
+		switch a {
+		case specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap:
+			return true
+		}
+		return false
+	}
+	for _, rule := range f.Syscalls {
+		for _, n := range rule.Names {
+			if n == name && !refuses(rule.Action) {
+				return false
+			}
+		}
+	}
+	return refuses(f.DefaultAction)
+}

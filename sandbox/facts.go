@@ -1,0 +1,85 @@
+package sandbox
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Facts is what Compile needs to know of the machine and of the caller. It is a plain value, so that every
+// decision of a plan can be tested without the machine.
+type Facts struct {
+	UID, GID int   // of the caller, in the caller's user namespace
+	Groups   []int // supplementary groups of the caller
+	LastCap  int   // highest capability the kernel knows (/proc/sys/kernel/cap_last_cap)
+	Files    Files // the caller's view of the file system
+	NoFile   unix.Rlimit
+}
+
+// Files is the part of a file system that decisions are made from. Nothing is ever opened through it.
+type Files interface {
+	// Lstat tells the type of the file itself, without following a final symbolic link.
+	Lstat(path string) (fs.FileMode, error)
+	// Readlink gives the target of a symbolic link.
+	Readlink(path string) (string, error)
+}
+
+// Gather collects the facts about this machine.
+func Gather() (*Facts, error) {
+	f := &Facts{UID: os.Getuid(), GID: os.Getgid(), Files: hostFiles{}}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return nil, err
+	}
+	f.Groups = groups
+	f.LastCap = unix.CAP_LAST_CAP
+	if b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+			f.LastCap = n
+		}
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &f.NoFile); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+type hostFiles struct{}
+
+func (hostFiles) Lstat(path string) (fs.FileMode, error) {
+	var st unix.Stat_t
+	for {
+		err := unix.Lstat(path, &st)
+		if err == nil {
+			return fileMode(st.Mode), nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return 0, err
+		}
+	}
+}
+
+func (hostFiles) Readlink(path string) (string, error) { return os.Readlink(path) }
+
+func fileMode(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		m |= fs.ModeDir
+	case unix.S_IFLNK:
+		m |= fs.ModeSymlink
+	case unix.S_IFSOCK:
+		m |= fs.ModeSocket
+	case unix.S_IFIFO:
+		m |= fs.ModeNamedPipe
+	case unix.S_IFCHR:
+		m |= fs.ModeDevice | fs.ModeCharDevice
+	case unix.S_IFBLK:
+		m |= fs.ModeDevice
+	}
+	return m
+}

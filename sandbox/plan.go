@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// A Plan is everything that will be done to start one sandbox, decided and in order. It can be printed,
+// compared and started; making it touches nothing.
+type Plan struct {
+	steps []plannedStep
+
+	clone    uint64 // CLONE_NEW* of the first process
+	joins    []join // namespaces entered before that
+	idmap    *idMaps
+	terminal bool
+	orphans  bool // without a pid namespace processes may outlive the program
+
+	// DieWithParent asks that the sandbox ends when jail's own parent does.
+	DieWithParent bool
+	// Timeout ends the sandbox; 0 is never.
+	Timeout time.Duration
+	// Resources are the cgroup limits that the caller must have in force before Start.
+	Resources *specs.LinuxResources
+	// Seccomp is the filter's source; Start takes the compiled program.
+	Seccomp *specs.LinuxSeccomp
+}
+
+// A phase is the process that executes a step.
+type phase int
+
+const (
+	inSetup   phase = iota // the first process, with all capabilities in the new user namespace
+	inProgram              // the process that becomes the program
+	inReaper               // pid 1, once the program is forked
+)
+
+func (p phase) String() string { return [...]string{"setup", "program", "pid 1"}[p] }
+
+type plannedStep struct {
+	phase  phase
+	step   step
+	origin string // file:line:column of the profile, or a pointer into the configuration
+}
+
+// A step is one thing to do, named by what it is for. String is what `jail plan` prints and what a failure
+// is reported under; lower appends the system calls.
+type step interface {
+	String() string
+	lower(a *assembler)
+}
+
+func (p *Plan) add(ph phase, origin string, steps ...step) {
+	for _, s := range steps {
+		p.steps = append(p.steps, plannedStep{ph, s, origin})
+	}
+}
+
+// WriteTo prints the plan, a numbered line a step with the process that does it and the place it came from.
+func (p *Plan) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	n, err := fmt.Fprintf(w, "%3d  %-8s%s\n", 0, "jail", p.cloneText())
+	total += int64(n)
+	for i, s := range p.steps {
+		if err != nil {
+			break
+		}
+		origin := ""
+		if s.origin != "" {
+			origin = "  # " + escape(s.origin)
+		}
+		n, err = fmt.Fprintf(w, "%3d  %-8s%s%s\n", i+1, s.phase, escape(s.step.String()), origin)
+		total += int64(n)
+	}
+	return total, err
+}
+
+// escape makes text that came from a profile safe to print: CVE-2023-28101.
+func escape(s string) string {
+	q := fmt.Sprintf("%+q", s)
+	if len(q) == len(s)+2 {
+		return s
+	}
+	for _, r := range s {
+		if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == 0xfffd || r == 0x2028 || r == 0x2029 || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {
+			return q
+		}
+	}
+	return s
+}

@@ -1,0 +1,204 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Options is what a start needs beside the plan.
+type Options struct {
+	// Filter is the compiled form of Plan.Seccomp, an array of struct sock_filter; empty when there is none.
+	Filter []byte
+	// CgroupFD is the directory of the cgroup to be born in (clone3(2), CLONE_INTO_CGROUP); 0 is none.
+	CgroupFD int
+	// Terminal tells which of the descriptors 0, 1 and 2 the sandbox's own terminal replaces, when the plan
+	// has one.
+	Terminal [3]bool
+	// Background starts the program in the background of its terminal, for a caller whose standard input is
+	// no terminal: it is given the foreground when it asks for it.
+	Background bool
+}
+
+// A Process is a started sandbox.
+type Process struct {
+	plan   *Plan
+	table  *lowered
+	shared *report
+	pid    int      // of the first process, which is pid 1 inside
+	events *os.File // the channel to the sandbox's processes, a SOCK_SEQPACKET socket
+	inner  int      // pid of the program as seen here, 0 while unknown
+}
+
+// Status is how a sandbox ended.
+type Status struct {
+	Code   int            // the exit status jail should pass on: the program's, or 128 and the signal's number
+	Signal syscall.Signal // the signal that ended the program, or 0
+}
+
+// Start begins the sandbox and does not wait for it to be ready; what goes wrong while it is set up is told by
+// Wait.
+//
+// Preconditions: the goroutine is locked to its thread and stays so until Wait returns, because the sandbox
+// dies with the thread that made it (prctl(2), PR_SET_PDEATHSIG).
+func (p *Plan) Start(o Options) (*Process, error) {
+	if p.Seccomp != nil && len(o.Filter) == 0 {
+		return nil, fmt.Errorf("the plan has a system-call filter and the compiled filter is empty")
+	}
+	if len(o.Filter)%8 != 0 || len(o.Filter)/8 > 4096 { // BPF_MAXINSNS
+		return nil, fmt.Errorf("the compiled system-call filter has %d bytes: no array of at most 4096 instructions", len(o.Filter))
+	}
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("map a page to share with the sandbox: %w", err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
+	}
+	defer unix.Close(pair[1])
+	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		unix.Close(pair[0])
+		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
+	}
+	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: os.NewFile(uintptr(pair[0]), "sandbox")}
+	proc.table = p.lower(lowerInput{events: pair[1], filter: o.Filter, stdio: o.Terminal, background: o.Background})
+
+	args := &cloneArgs{flags: p.clone, exitSignal: uint64(unix.SIGCHLD)}
+	if o.CgroupFD > 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(o.CgroupFD)
+	}
+	slots := new([numSlots]uintptr)
+	pid, errno := fork(proc.table.asm.rows, 0, slots, args, proc.shared)
+	runtime.KeepAlive(slots)
+	if errno != 0 {
+		proc.events.Close()
+		return nil, p.cloneError(errno)
+	}
+	proc.pid = pid
+	if p.idmap != nil {
+		if err := proc.mapIDs(); err != nil {
+			proc.Kill()
+			_, _ = proc.wait()
+			return nil, err
+		}
+	}
+	return proc, nil
+}
+
+// mapIDs writes the id maps of a sandbox that waits for them and lets it go on.
+func (p *Process) mapIDs() error {
+	for _, m := range []struct {
+		file, program string
+		maps          []specs.LinuxIDMapping
+	}{{"uid_map", "newuidmap", p.plan.idmap.uids}, {"gid_map", "newgidmap", p.plan.idmap.gids}} {
+		if os.Geteuid() == 0 {
+			text := ""
+			for _, r := range m.maps {
+				text += fmt.Sprintf("%d %d %d\n", r.ContainerID, r.HostID, r.Size)
+			}
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", p.pid, m.file), []byte(text), 0); err != nil {
+				return &Error{What: "map the sandbox's ids", Cause: err, Exit: 125}
+			}
+			continue
+		}
+		args := []string{strconv.Itoa(p.pid)}
+		for _, r := range m.maps {
+			args = append(args, fmt.Sprint(r.ContainerID), fmt.Sprint(r.HostID), fmt.Sprint(r.Size))
+		}
+		if out, err := exec.Command(m.program, args...).CombinedOutput(); err != nil {
+			e := &Error{What: "map the sandbox's ids with " + m.program, Cause: fmt.Errorf("%w: %s", err, out), Exit: 125,
+				Hint: "check the ranges of this user in /etc/subuid and /etc/subgid"}
+			if errors.Is(err, exec.ErrNotFound) {
+				e.Hint = "install the package uidmap, or take the ranges out of the profile"
+			}
+			return e
+		}
+	}
+	if _, err := unix.Write(int(p.events.Fd()), []byte{'m'}); err != nil {
+		return &Error{What: "tell the sandbox of its id maps", Cause: err, Exit: 125}
+	}
+	return nil
+}
+
+// PID is the process id of the sandbox's first process, pid 1 inside.
+func (p *Process) PID() int { return p.pid }
+
+// Kill ends the sandbox at once. With a pid namespace nothing in it survives (pid_namespaces(7)).
+func (p *Process) Kill() { _ = unix.Kill(p.pid, unix.SIGKILL) }
+
+// Wait waits for the end of the sandbox. An *Error is a sandbox that could not be set up: the program did not run.
+func (p *Process) Wait() (Status, error) {
+	ws, err := p.wait()
+	defer p.events.Close()
+	if err != nil {
+		return Status{Code: 125}, err
+	}
+	if p.shared.failed != 0 {
+		return Status{Code: 125}, p.failure()
+	}
+	if p.shared.exited != 0 {
+		ws = syscall.WaitStatus(p.shared.status)
+	} else if ws.Exited() {
+		return Status{Code: 125}, fmt.Errorf("the sandbox's first process ended without a word, status %d", ws.ExitStatus())
+	}
+	if ws.Signaled() {
+		return Status{Code: 128 + int(ws.Signal()), Signal: ws.Signal()}, nil
+	}
+	return Status{Code: ws.ExitStatus()}, nil
+}
+
+func (p *Process) wait() (ws syscall.WaitStatus, err error) {
+	for {
+		_, err = syscall.Wait4(p.pid, &ws, 0, nil)
+		if err != syscall.EINTR {
+			return ws, err
+		}
+	}
+}
+
+// failure words the row that failed.
+func (p *Process) failure() error {
+	a := &p.table.asm
+	row := int(p.shared.row)
+	c := a.rows[row]
+	s := p.plan.steps[c.step]
+	errno := syscall.Errno(p.shared.errno)
+	e := &Error{Origin: s.origin, What: s.step.String(), Cause: &callError{c.nr, errno}, Exit: 125}
+	if ex, ok := s.step.(execute); ok && row >= a.execRow {
+		e.What, e.Cause = ex.args[0], errno
+		switch {
+		case p.shared.denied != 0:
+			e.Exit, e.Cause = 126, syscall.EACCES
+		case errno == syscall.ENOENT || errno == syscall.ENOTDIR:
+			e.Exit = 127
+			e.Cause = fmt.Errorf("not found in the sandbox: %w", errno)
+			e.Hint = "the profile must grant the program's file, its interpreter and its libraries"
+		default:
+			e.Exit = 126
+		}
+		return e
+	}
+	if hint := failureHint(s.step, errno); hint != "" {
+		e.Hint = hint
+	}
+	return e
+}
+
+// callError names the system call that failed.
+type callError struct {
+	nr    uintptr
+	errno syscall.Errno
+}
+
+func (e *callError) Error() string { return callName(e.nr) + ": " + e.errno.Error() }
+func (e *callError) Unwrap() error { return e.errno }

@@ -1,0 +1,1 @@
+// This file lets child.go declare functions without a body; they are linked from the runtime.

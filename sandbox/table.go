@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A call is one row of the table that the forked child interprets: a system call, its arguments, where its
+// result goes and which failures are no failures. Everything was decided when the row was written; the child
+// only executes.
+type call struct {
+	nr   uintptr    // system call number, or one of the op constants
+	args [6]uintptr // values, or slot numbers where refs has the bit
+	refs uint8      // bit i: args[i] is the number of a slot, not a value
+	slot uint8      // slot for the result; noSlot when nobody asks
+	step uint16     // index of the step in the plan, for the message when the call fails
+	ok   [3]uint16  // errnos to tolerate
+}
+
+const (
+	noSlot   = 0xff
+	numSlots = 64
+)
+
+// Pseudo calls, above every system call number of every architecture.
+const (
+	opFork  = 1<<30 + iota // args: clone flags, index of the row at which the new process goes on
+	opStore                // args: address of an int32, value
+	opZero                 // args: address, length
+	opReap                 // args: slot of the program's pid, event descriptor, terminal descriptor or -1, shared status
+	opExit                 // args: exit code
+)
+
+// An arg is an argument of a call: a plain value or the result of an earlier call.
+type arg struct {
+	v    uintptr
+	slot bool
+}
+
+func val[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](v T) arg {
+	return arg{v: uintptr(v)}
+}
+
+// An assembler lowers steps to rows. It owns every buffer that a row points into, so that the garbage
+// collector keeps them for as long as the table lives (Go's heap does not move).
+type assembler struct {
+	rows []call
+	keep []any
+	step uint16
+	free []uint8 // slots that may be used again
+	next uint8
+
+	root, scratch    arg     // the new root and the bundle in memory, set by the steps that make them
+	hasScratch       bool    // the bundle lies in memory
+	terminal         arg     // the slave of the sandbox's terminal, where there is one
+	stdio            [3]bool // which of 0, 1, 2 the terminal replaces
+	background       bool    // the program starts in the background of its terminal
+	program          arg     // the program's process id in pid 1, from the fork
+	forkRow, execRow int
+	filter           []byte // struct sock_filter array
+}
+
+// op appends a row whose result is not kept.
+func (a *assembler) op(nr uintptr, args ...arg) *call {
+	c := call{nr: nr, slot: noSlot, step: a.step}
+	for i, x := range args {
+		c.args[i] = x.v
+		if x.slot {
+			c.refs |= 1 << i
+		}
+	}
+	a.rows = append(a.rows, c)
+	return &a.rows[len(a.rows)-1]
+}
+
+// fd appends a row whose result, a descriptor or a process id, is kept in a slot.
+func (a *assembler) fd(nr uintptr, args ...arg) arg {
+	c := a.op(nr, args...)
+	if n := len(a.free); n > 0 {
+		c.slot, a.free = a.free[n-1], a.free[:n-1]
+	} else {
+		if a.next == numSlots {
+			panic("sandbox: a plan uses more than 64 slots at once")
+		}
+		c.slot = a.next
+		a.next++
+	}
+	return arg{v: uintptr(c.slot), slot: true}
+}
+
+// close closes the descriptor in a slot and gives the slot back.
+func (a *assembler) close(fd arg) {
+	a.op(unix.SYS_CLOSE, fd)
+	a.free = append(a.free, uint8(fd.v))
+}
+
+// tolerate lists the errnos of the last row that are no failure.
+func (c *call) tolerate(errnos ...unix.Errno) {
+	for i, e := range errnos {
+		c.ok[i] = uint16(e)
+	}
+}
+
+// str is the address of a NUL-terminated copy of s.
+func (a *assembler) str(s string) arg {
+	b := append([]byte(s), 0)
+	return a.bytes(b)
+}
+
+func (a *assembler) bytes(b []byte) arg {
+	if len(b) == 0 {
+		return arg{}
+	}
+	a.keep = append(a.keep, b)
+	return arg{v: uintptr(unsafe.Pointer(&b[0]))}
+}
+
+// vec is the address of a NULL-terminated array of C strings, as execve(2) takes.
+func (a *assembler) vec(ss []string) arg {
+	v := make([]uintptr, len(ss)+1)
+	for i, s := range ss {
+		v[i] = a.str(s).v
+	}
+	a.keep = append(a.keep, v)
+	return arg{v: uintptr(unsafe.Pointer(&v[0]))}
+}
+
+// ptr is the address of a value that the table keeps alive.
+func ptr[T any](a *assembler, p *T) arg {
+	a.keep = append(a.keep, p)
+	return arg{v: uintptr(unsafe.Pointer(p))}
+}
+
+var cwd = arg{v: ^uintptr(99)} // AT_FDCWD, -100
+
+// open2 opens path below dir by openat2(2) with the given RESOLVE_ flags and keeps the descriptor.
+func (a *assembler) open2(dir arg, path string, flags int, mode, resolve uint64) arg {
+	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode, Resolve: resolve}
+	return a.fd(unix.SYS_OPENAT2, dir, a.str(path), ptr(a, how), val(unsafe.Sizeof(*how)))
+}
