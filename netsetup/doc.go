@@ -1,0 +1,28 @@
+// Package netsetup gives a sandbox a network: links, addresses, names, egress
+// rules and a way out. It knows nothing of profiles; it takes a [Config], which
+// is the annotation dev.jail.network of an OCI spec.
+//
+// # For an ordinary user
+//
+//	program | S: eth0 -- veth -- G: bridge, TAP | gateway process | host's network
+//
+// [Start] starts a gateway process in a user namespace U1. On threads of their own
+// it makes two network namespaces, both owned by U1: S for the sandbox and G
+// between S and itself. Its other threads stay in the caller's network
+// namespace, where they have the caller's rights and no more; there a userspace
+// TCP/IP stack takes each flow out of the TAP device (or off a packet socket
+// where /dev/net/tun does not open), asks the egress policy, and makes an
+// ordinary connection of its own. The program's user namespace is made below U1
+// by the launcher, so the program has no capability over S: it cannot change an
+// address or a route, open a packet socket or spoof a sender.
+//
+// The gateway ends when the control socket closes, so it goes with the
+// supervisor however that dies, and S and G go with their last process.
+//
+// # Packages
+//
+// egress decides (pure). link makes namespaces, veth pairs, bridges and TAP
+// devices. names is the resolver. gateway is the process: stack, flows,
+// publishing, reports; nothing else imports it, for its TCP/IP stack would cost
+// every start of jail time.
+package netsetup
