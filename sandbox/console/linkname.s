@@ -1,0 +1,1 @@
+// Empty: lets the compiler accept the body-less functions that linkname supplies.
