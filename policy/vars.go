@@ -14,9 +14,9 @@ type variable struct {
 	rank int
 }
 
-// piece is a part of an expanded text that came from the environment, where
+// envPart is a part of an expanded text that came from the environment, where
 // whoever started jail chose it and not the profile.
-type piece struct {
+type envPart struct {
 	name       string
 	start, end int
 }
@@ -24,7 +24,7 @@ type piece struct {
 // expansion is a text with its variables filled in.
 type expansion struct {
 	text   string
-	pieces []piece
+	pieces []envPart
 }
 
 type varError struct{ cause, fix string }
@@ -71,7 +71,7 @@ func (x *expander) expand(s string) (expansion, *varError) {
 			return out, err
 		}
 		for _, p := range v.pieces {
-			out.pieces = append(out.pieces, piece{p.name, b.Len() + p.start, b.Len() + p.end})
+			out.pieces = append(out.pieces, envPart{p.name, b.Len() + p.start, b.Len() + p.end})
 		}
 		b.WriteString(v.text)
 		if b.Len() > maxExpansion {
@@ -180,7 +180,7 @@ func (x *expander) variable(name string) (expansion, bool, *varError) {
 }
 
 func fromEnv(name, value string) expansion {
-	return expansion{value, []piece{{name, 0, len(value)}}}
+	return expansion{value, []envPart{{name, 0, len(value)}}}
 }
 
 // xdg gives the directories of the XDG base directory specification and of
@@ -257,21 +257,7 @@ func (x *expander) checkPieces(e expansion, patterns bool) *varError {
 		case p.start == 0 && v[0] != '/':
 			bad = "is not an absolute path"
 		default:
-			for i, c := range strings.Split(v, "/") {
-				switch {
-				case c == "..", c == ".":
-					bad = "holds " + strconv.Quote(c)
-				case c == "" && (i > 0 || p.start > 0) && v != "/":
-					if i < strings.Count(v, "/") || p.start > 0 {
-						bad = "holds an empty path component"
-					}
-				}
-			}
-			for _, r := range v {
-				if !isPrintable(r) {
-					bad = "holds a control character"
-				}
-			}
+			bad = badComponents(v, p.start == 0)
 		}
 		if bad != "" {
 			return &varError{"the value of " + p.name + ", " + strconv.Quote(v) + ", " + bad, "set " + p.name + " to a plain path, or define it under vars"}
@@ -295,6 +281,28 @@ func (x *expander) checkPieces(e expansion, patterns bool) *varError {
 		return &varError{name + " is " + what, `set it to a folder below it, or grant "~" by its name`}
 	}
 	return nil
+}
+
+// badComponents says what is wrong with a value as a part of a path.
+func badComponents(v string, first bool) string {
+	body := strings.TrimSuffix(v, "/")
+	if first {
+		body = strings.TrimPrefix(body, "/")
+	}
+	for c := range strings.SplitSeq(body, "/") {
+		switch {
+		case c == ".." || c == ".":
+			return "holds " + strconv.Quote(c)
+		case c == "" && (body != "" || !first):
+			return "holds an empty path component"
+		}
+	}
+	for _, r := range v {
+		if !isPrintable(r) {
+			return "holds a control character"
+		}
+	}
+	return ""
 }
 
 // path expands a text into an absolute clean path. With patterns, * ? [] are
