@@ -1,0 +1,150 @@
+// Command guest boots Debian in QEMU and runs commands and tests in it.
+//
+// It shows what a development machine may not have: a kernel of another age, cgroup v2, systemd and an ordinary user
+// who is logged in, with a manager that was given every cgroup controller. README.md in this folder is the how-to.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+const usage = `usage: test/vm/run COMMAND [flags] ...
+
+  image RELEASE...                make the images that are missing or out of date
+  exec  [flags] RELEASE CMD...    run a command in a guest; its output and exit code are the guest's
+  shell [flags] RELEASE           open a shell in a guest
+  start [flags] RELEASE           boot a guest that stays: exec and shell then use it, at once
+  stop  RELEASE                   power it off
+  test  RELEASE...                run the integration and guest tests in a fresh guest
+
+RELEASE is bookworm, trixie or bullseye. The source tree is at /src in the guest, read-only.
+
+flags:
+  -user NAME   log in as tester (default: an ordinary user with every cgroup controller delegated), partly
+               (whose manager has only memory and pids), nomanager (without a user manager), or root
+  -plain       boot without systemd
+`
+
+// releases are the Debian releases that a guest can be.
+var releases = map[string]bool{"bookworm": true, "trixie": true, "bullseye": true}
+
+// home is where guests of one tree keep their images and state.
+type home struct {
+	tree  string // the source tree, shared with the guest
+	cache string // images, logs, the staging folder with test binaries
+}
+
+func main() {
+	global := flag.NewFlagSet("guest", flag.ExitOnError)
+	global.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	tree := global.String("tree", ".", "the source tree")
+	_ = global.Parse(os.Args[1:])
+	cache := os.Getenv("JAIL_VM_CACHE")
+	if cache == "" {
+		cache = filepath.Join(*tree, ".cache", "vm")
+	}
+	h := home{tree: *tree, cache: cache}
+	err := h.run(global.Args())
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &exit):
+		os.Exit(exit.ExitCode())
+	default:
+		fmt.Fprintln(os.Stderr, "test/vm:", err)
+		os.Exit(125)
+	}
+}
+
+func (h home) run(args []string) error {
+	if len(args) == 0 {
+		return errors.New("no command\n" + usage)
+	}
+	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	user := flags.String("user", "tester", "")
+	plain := flags.Bool("plain", false, "")
+	_ = flags.Parse(args[1:])
+	rest := flags.Args()
+	if len(rest) == 0 {
+		return errors.New("no release named\n" + usage)
+	}
+	for _, release := range rest {
+		if !releases[release] {
+			return fmt.Errorf("no such release: %q (there are bookworm, trixie and bullseye)", release)
+		}
+		if args[0] != "image" && args[0] != "test" {
+			break
+		}
+	}
+	b := boot{release: rest[0], plain: *plain}
+	command := rest[1:]
+	if len(command) > 0 && command[0] == "--" {
+		command = command[1:]
+	}
+	if args[0] == "exec" && len(command) == 0 {
+		return errors.New("no command for the guest\n" + usage)
+	}
+	switch args[0] {
+	case "image":
+		for _, release := range rest {
+			if _, err := h.image(release); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "start":
+		g, err := h.start(b, true)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "test/vm: %s is up; log: %s\n", b, g.log())
+		return nil
+	case "stop":
+		g, err := h.running(b)
+		if err != nil {
+			return err
+		}
+		g.stop()
+		return nil
+	case "exec", "shell":
+		g, err := h.running(b)
+		if err != nil {
+			if g, err = h.start(b, false); err != nil {
+				return err
+			}
+			defer g.stop()
+		}
+		defer g.stopOnSignal(g.ours)()
+		if args[0] == "shell" {
+			return g.shell(*user)
+		}
+		return g.ssh(*user, command).Run()
+	case "test":
+		return h.test(rest)
+	}
+	return fmt.Errorf("no such command: %q\n%s", args[0], usage)
+}
+
+// stopOnSignal powers a guest of this process off when the process is interrupted.
+func (g *guest) stopOnSignal(ours bool) (cancel func()) {
+	if !ours {
+		return func() {}
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		if _, ok := <-signals; ok {
+			g.stop()
+			os.Exit(130)
+		}
+	}()
+	return func() { signal.Stop(signals); close(signals) }
+}
