@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+)
+
+// procMasked and sysMasked are files of the kernel that tell about the whole
+// machine, or reach its hardware: what runc and Docker mask, and the symbol and
+// page tables besides. Those that a kernel lacks are passed over by the runtime.
+var procMasked = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users",
+	"/proc/keys", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
+	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/vmallocinfo",
+}
+
+var sysMasked = []string{
+	"/sys/devices/virtual/powercap", // counters of power use leak keys (CVE-2020-8694)
+	"/sys/firmware", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing",
+}
+
+// procReadonly are switches of the kernel. A program that is root of its own
+// user namespace may write to some of /proc/sys.
+var procReadonly = []string{
+	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+}
+
+// masks writes linux.maskedPaths and linux.readonlyPaths: what of /proc and /sys
+// concerns the machine and not the program, and what the profile hides.
+func (c *compiler) masks(under *mountTree) {
+	l := c.spec.Linux
+	if c.shows("/proc", under) {
+		l.MaskedPaths = append(l.MaskedPaths, procMasked...)
+		l.ReadonlyPaths = append(l.ReadonlyPaths, procReadonly...)
+	}
+	if c.shows("/sys", under) {
+		l.MaskedPaths = append(l.MaskedPaths, sysMasked...)
+	}
+	for _, h := range c.r.Hidden {
+		if slices.Contains(l.MaskedPaths, h.Path) {
+			continue
+		}
+		c.origin("/linux/maskedPaths/"+strconv.Itoa(len(l.MaskedPaths)), h.Origin)
+		l.MaskedPaths = append(l.MaskedPaths, h.Path)
+	}
+}
+
+// shows tells whether anything of the host, or a new procfs, can be seen at dir
+// or below.
+func (c *compiler) shows(dir string, under *mountTree) bool {
+	for i := range c.r.Filesystem {
+		if e := &c.r.Filesystem[i]; isBelow(e.Path, dir) && (e.HostBacked() || e.Kind == KindProc) {
+			return true
+		}
+	}
+	_, covered := under.above(dir)
+	return covered
+}
