@@ -114,36 +114,46 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 }
 
 // reap is the whole life of the sandbox's pid 1 once the program runs: it waits for every child, tells the
-// supervisor of the program's stops, and goes when the program goes, which ends whatever is left (pid_namespaces(7)).
-// A program that stops because it wants the terminal from the background is given its foreground first.
+// supervisor of the program's stops, and goes when the program goes, which ends whatever is left
+// (pid_namespaces(7)). Only a process of the session can say which group has the foreground of its terminal,
+// so pid 1 does that too when the supervisor asks with SIGUSR1 (the program's) or SIGUSR2 (pid 1's own group).
+//
+// All signals stay blocked since before the fork: those waited for are queued, the others never arrive.
 //
 //go:norace
 //go:nosplit
 func reap(program, events, tty uintptr, shared *report) {
 	var status uint32
+	signals := uint64(1<<(unix.SIGCHLD-1) | 1<<(unix.SIGUSR1-1) | 1<<(unix.SIGUSR2-1))
 	for {
-		pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WUNTRACED|unix.WCONTINUED|unix.WALL, 0, 0, 0)
-		if errno == unix.EINTR || (errno == 0 && pid != program) {
-			continue
-		}
-		if errno != 0 {
-			exit(125)
-		}
-		if status&0xff == 0x7f || status == 0xffff { // stopped or continued: wait(2)
-			sig := status >> 8 & 0xff
-			if int32(tty) >= 0 && status != 0xffff && (sig == uint32(unix.SIGTTIN) || sig == uint32(unix.SIGTTOU)) {
-				group := int32(program)
-				syscall.RawSyscall(unix.SYS_IOCTL, tty, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&group)))
+		sig, _, _ := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&signals)), 0, 0, 8, 0, 0)
+		if syscall.Signal(sig) == unix.SIGUSR1 || syscall.Signal(sig) == unix.SIGUSR2 {
+			group := int32(program)
+			if syscall.Signal(sig) == unix.SIGUSR2 {
+				self, _, _ := syscall.RawSyscall(unix.SYS_GETPGID, 0, 0, 0)
+				group = int32(self)
 			}
-			syscall.RawSyscall6(unix.SYS_SENDTO, events, uintptr(unsafe.Pointer(&status)), 4, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+			syscall.RawSyscall(unix.SYS_IOCTL, tty, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&group)))
 			continue
 		}
-		shared.status, shared.exited = status, 1
-		code := status >> 8 & 0xff
-		if sig := status & 0x7f; sig != 0 {
-			code = 128 + sig
+		for {
+			pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WUNTRACED|unix.WALL, 0, 0, 0)
+			if errno == unix.ECHILD {
+				exit(125)
+			}
+			if errno != 0 || pid == 0 {
+				break
+			}
+			if pid != program {
+				continue
+			}
+			if status&0xff == 0x7f { // stopped: wait(2)
+				syscall.RawSyscall6(unix.SYS_SENDTO, events, uintptr(unsafe.Pointer(&status)), 4, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+				continue
+			}
+			shared.status, shared.exited = status, 1
+			exit(0)
 		}
-		exit(uintptr(code))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 )
 
@@ -19,7 +18,6 @@ func TestMain(m *testing.M) {
 }
 
 func launch(file string) int {
-	runtime.LockOSThread()
 	os.Unsetenv("SANDBOX_TEST_BUNDLE")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -43,11 +41,7 @@ func launch(file string) int {
 		if os.Getenv("SANDBOX_TEST_PLAN") != "" {
 			plan.WriteTo(os.Stdout)
 		}
-		p, err := plan.Start(Options{})
-		if err != nil {
-			return Status{Code: 125}, err
-		}
-		return p.Wait()
+		return plan.Run(Options{}, [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(s string) { fmt.Fprintln(os.Stderr, "jail:", s) })
 	}()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "jail: %v\n", err)

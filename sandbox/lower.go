@@ -15,7 +15,7 @@ type lowered struct {
 // lower turns the steps into one table: setup, then what pid 1 does for the rest of its life, then the
 // program. The fork row of the setup leads to the program's first row.
 func (p *Plan) lower(in lowerInput) *lowered {
-	l := &lowered{asm: assembler{rows: make([]call, 0, 16*len(p.steps)), filter: in.filter, stdio: in.stdio, background: in.background}}
+	l := &lowered{asm: assembler{rows: make([]call, 0, 16*len(p.steps)), filter: in.filter, console: in.console}}
 	a := &l.asm
 	for _, s := range p.steps {
 		if _, ok := s.step.(scratch); ok {
@@ -38,10 +38,9 @@ func (p *Plan) lower(in lowerInput) *lowered {
 }
 
 type lowerInput struct {
-	events     int
-	filter     []byte
-	stdio      [3]bool
-	background bool
+	events  int
+	filter  []byte
+	console terminalInput
 }
 
 // commandLine is this process's own arguments, where the kernel put them.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -20,12 +21,8 @@ type Options struct {
 	Filter []byte
 	// CgroupFD is the directory of the cgroup to be born in (clone3(2), CLONE_INTO_CGROUP); 0 is none.
 	CgroupFD int
-	// Terminal tells which of the descriptors 0, 1 and 2 the sandbox's own terminal replaces, when the plan
-	// has one.
-	Terminal [3]bool
-	// Background starts the program in the background of its terminal, for a caller whose standard input is
-	// no terminal: it is given the foreground when it asks for it.
-	Background bool
+	// Terminal is the caller's, when the plan has one for the sandbox.
+	terminal terminalInput
 }
 
 // A Process is a started sandbox.
@@ -33,9 +30,10 @@ type Process struct {
 	plan   *Plan
 	table  *lowered
 	shared *report
-	pid    int      // of the first process, which is pid 1 inside
-	events *os.File // the channel to the sandbox's processes, a SOCK_SEQPACKET socket
-	inner  int      // pid of the program as seen here, 0 while unknown
+	pid    int // of the first process, which is pid 1 inside
+	events *channel
+	ended  atomic.Bool  // the first process is gone and its id free for others
+	killed atomic.Int32 // the signal that ended the start
 }
 
 // Status is how a sandbox ended.
@@ -69,8 +67,8 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
-	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: os.NewFile(uintptr(pair[0]), "sandbox")}
-	proc.table = p.lower(lowerInput{events: pair[1], filter: o.Filter, stdio: o.Terminal, background: o.Background})
+	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}}
+	proc.table = p.lower(lowerInput{events: pair[1], filter: o.Filter, console: o.terminal})
 
 	args := &cloneArgs{flags: p.clone, exitSignal: uint64(unix.SIGCHLD)}
 	if o.CgroupFD > 0 {
@@ -81,7 +79,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	pid, errno := fork(proc.table.asm.rows, 0, slots, args, proc.shared)
 	runtime.KeepAlive(slots)
 	if errno != 0 {
-		proc.events.Close()
+		proc.events.close()
 		return nil, p.cloneError(errno)
 	}
 	proc.pid = pid
@@ -124,7 +122,7 @@ func (p *Process) mapIDs() error {
 			return e
 		}
 	}
-	if _, err := unix.Write(int(p.events.Fd()), []byte{'m'}); err != nil {
+	if _, err := unix.Write(p.events.fd, []byte{'m'}); err != nil {
 		return &Error{What: "tell the sandbox of its id maps", Cause: err, Exit: 125}
 	}
 	return nil
@@ -134,12 +132,15 @@ func (p *Process) mapIDs() error {
 func (p *Process) PID() int { return p.pid }
 
 // Kill ends the sandbox at once. With a pid namespace nothing in it survives (pid_namespaces(7)).
-func (p *Process) Kill() { _ = unix.Kill(p.pid, unix.SIGKILL) }
+func (p *Process) Kill() {
+	if !p.ended.Load() {
+		_ = unix.Kill(p.pid, unix.SIGKILL)
+	}
+}
 
 // Wait waits for the end of the sandbox. An *Error is a sandbox that could not be set up: the program did not run.
 func (p *Process) Wait() (Status, error) {
 	ws, err := p.wait()
-	defer p.events.Close()
 	if err != nil {
 		return Status{Code: 125}, err
 	}
@@ -148,6 +149,8 @@ func (p *Process) Wait() (Status, error) {
 	}
 	if p.shared.exited != 0 {
 		ws = syscall.WaitStatus(p.shared.status)
+	} else if s := syscall.Signal(p.killed.Load()); s != 0 {
+		return Status{Code: 128 + int(s), Signal: s}, nil
 	} else if ws.Exited() {
 		return Status{Code: 125}, fmt.Errorf("the sandbox's first process ended without a word, status %d", ws.ExitStatus())
 	}
@@ -158,6 +161,14 @@ func (p *Process) Wait() (Status, error) {
 }
 
 func (p *Process) wait() (ws syscall.WaitStatus, err error) {
+	// First wait without reaping, so that the process id stays ours until nobody signals it any more.
+	for {
+		err = unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	p.ended.Store(true)
 	for {
 		_, err = syscall.Wait4(p.pid, &ws, 0, nil)
 		if err != syscall.EINTR {

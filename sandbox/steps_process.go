@@ -218,8 +218,11 @@ func (t openTerminal) lower(a *assembler) {
 	a.op(unix.SYS_SENDMSG, val(eventsFD), ptr(a, msg), val(unix.MSG_NOSIGNAL))
 	a.close(master)
 
+	// As the caller's terminal is set, so is this one, before the program can look.
+	a.op(unix.SYS_IOCTL, slave, val(unix.TCSETS), ptr(a, &a.console.settings))
+	a.op(unix.SYS_IOCTL, slave, val(unix.TIOCSWINSZ), ptr(a, &a.console.size))
 	a.op(unix.SYS_IOCTL, slave, val(unix.TIOCSCTTY), val(0))
-	for fd, replaced := range a.stdio {
+	for fd, replaced := range a.console.replaced {
 		if replaced {
 			a.op(unix.SYS_DUP3, slave, val(fd), val(0))
 		}
@@ -276,7 +279,7 @@ func (f foreground) String() string {
 func (f foreground) lower(a *assembler) {
 	a.hello('p')
 	a.op(unix.SYS_SETPGID, val(0), val(0))
-	if f.terminal && !a.background {
+	if f.terminal && !a.console.background {
 		pid := a.fd(unix.SYS_GETPID)
 		group := ptr(a, new(int32))
 		a.op(opStore, group, pid)

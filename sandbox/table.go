@@ -51,13 +51,12 @@ type assembler struct {
 	free []uint8 // slots that may be used again
 	next uint8
 
-	root, scratch    arg     // the new root and the bundle in memory, set by the steps that make them
-	hasScratch       bool    // the bundle lies in memory
-	terminal         arg     // the slave of the sandbox's terminal, where there is one
-	stdio            [3]bool // which of 0, 1, 2 the terminal replaces
-	background       bool    // the program starts in the background of its terminal
-	program          arg     // the program's process id in pid 1, from the fork
+	root, scratch    arg  // the new root and the bundle in memory, set by the steps that make them
+	hasScratch       bool // the bundle lies in memory
+	terminal         arg  // the slave of the sandbox's terminal, where there is one
+	program          arg  // the program's process id in pid 1, from the fork
 	forkRow, execRow int
+	console          terminalInput
 	filter           []byte // struct sock_filter array
 }
 
@@ -138,4 +137,12 @@ var cwd = arg{v: ^uintptr(99)} // AT_FDCWD, -100
 func (a *assembler) open2(dir arg, path string, flags int, mode, resolve uint64) arg {
 	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode, Resolve: resolve}
 	return a.fd(unix.SYS_OPENAT2, dir, a.str(path), ptr(a, how), val(unsafe.Sizeof(*how)))
+}
+
+// terminalInput is what the caller's terminal has to do with the sandbox's own.
+type terminalInput struct {
+	replaced   [3]bool // which of 0, 1, 2 the sandbox's terminal replaces
+	background bool    // the program starts in the background
+	settings   unix.Termios
+	size       unix.Winsize
 }
