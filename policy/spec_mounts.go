@@ -257,7 +257,7 @@ func (c *compiler) symlink(e *Entry, covered bool) {
 func (c *compiler) contentMount(e *Entry, covered bool) bool {
 	mode := e.Mode
 	if mode == 0 {
-		mode = 0o444
+		mode = 0o644
 	}
 	if !covered {
 		c.treeParents(e.Path)
