@@ -18,7 +18,10 @@ export STAGE
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_BUILD := go build -trimpath -buildvcs=false
-GO_FILES := $(shell find cmd policy sandbox netsetup profiles docs -type f ! -name '*_test.go' ! -path '*/testdata/*' 2>/dev/null)
+GO_FILES := $(shell find cmd policy sandbox netsetup profiles -type f ! -name '*_test.go' ! -path '*/testdata/*' ! -path '*/embedded/*')
+# The static program around libseccomp that sandbox/seccomp embeds, and what it is made from.
+SECCOMP  := sandbox/seccomp/embedded/jail-seccomp
+SECCOMP_FILES := $(filter sandbox/seccomp/%,$(GO_FILES))
 GOLANGCI := v2.15.0
 
 help: ## list these targets
@@ -44,13 +47,13 @@ test-race: ## run the tests under the race detector
 	@$(MAKE) --no-print-directory build bin/as-user
 	@test/all -race $(GOTEST) $(PACKAGES)
 
-lint: bin/golangci-lint-$(GOLANGCI) sandbox-generated ## golangci-lint with the import rules, gofmt, go vet
+lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) ## golangci-lint with the import rules, gofmt, go vet
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	$< run ./...
 
-fuzz: sandbox-generated ## run every fuzz target for FUZZTIME (60s)
+fuzz: $(SECCOMP) ## run every fuzz target for FUZZTIME (60s)
 	@test/fuzz $(FUZZTIME)
 
 bench: ## start-up time side by side with bubblewrap, firejail, runc, crun, a minimal C program
@@ -84,13 +87,13 @@ bin/version: FORCE
 	@mkdir -p bin
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
-bin/jail: $(GO_FILES) go.mod go.sum bin/version | sandbox-generated
+bin/jail: $(GO_FILES) $(SECCOMP) go.mod go.sum bin/version
 	CGO_ENABLED=0 $(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/jail
 	@touch $@
 
-# What the packages embed but git does not keep: the static program that holds libseccomp.
-sandbox-generated:
-	@go generate ./sandbox/seccomp
+$(SECCOMP): $(SECCOMP_FILES) go.mod go.sum
+	go generate ./sandbox/seccomp
+	@touch $@
 
 bin/as-user: $(wildcard test/user/*.go) go.mod
 	CGO_ENABLED=0 $(GO_BUILD) -o $@ ./test/user
@@ -100,5 +103,5 @@ bin/golangci-lint-$(GOLANGCI):
 	mv bin/.lint/golangci-lint $@
 	rmdir bin/.lint
 
-.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell install clean sandbox-generated FORCE
+.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell install clean FORCE
 FORCE:

@@ -185,3 +185,15 @@ func missing(t testing.TB, expected bool, format string, args ...any) {
 	}
 	t.Skip(reason)
 }
+
+// Plain is for tests named TestPlain*, of a machine without systemd: the virtual machine boots once so for them.
+func Plain(t testing.TB) {
+	t.Helper()
+	Guest(t)
+	if !strings.HasPrefix(t.Name(), "TestPlain") {
+		t.Fatalf("%s needs a machine without systemd, so its name must start with TestPlain", t.Name())
+	}
+	if os.Getenv("JAIL_GUEST_INIT") != "plain" {
+		missing(t, true, "needs a machine without systemd; the guest's second boot runs it")
+	}
+}

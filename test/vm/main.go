@@ -30,6 +30,8 @@ flags:
   -user NAME   log in as tester (default: an ordinary user with every cgroup controller delegated), partly
                (whose manager has only memory and pids), nomanager (without a user manager), or root
   -plain       boot without systemd
+  -pkg TEXT    test: only packages whose folder contains TEXT
+  -run REGEXP  test: only tests whose name matches
 `
 
 // releases are the Debian releases that a guest can be.
@@ -71,6 +73,9 @@ func (h home) run(args []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	user := flags.String("user", "tester", "")
 	plain := flags.Bool("plain", false, "")
+	var only choice
+	flags.StringVar(&only.packages, "pkg", "", "")
+	flags.StringVar(&only.tests, "run", "", "")
 	_ = flags.Parse(args[1:])
 	rest := flags.Args()
 	if len(rest) == 0 {
@@ -122,20 +127,20 @@ func (h home) run(args []string) error {
 			}
 			defer g.stop()
 		}
-		defer g.stopOnSignal(g.ours)()
+		defer g.stopOnSignal()()
 		if args[0] == "shell" {
 			return g.shell(*user)
 		}
 		return g.ssh(*user, command).Run()
 	case "test":
-		return h.test(rest)
+		return h.test(rest, only)
 	}
 	return fmt.Errorf("no such command: %q\n%s", args[0], usage)
 }
 
 // stopOnSignal powers a guest of this process off when the process is interrupted.
-func (g *guest) stopOnSignal(ours bool) (cancel func()) {
-	if !ours {
+func (g *guest) stopOnSignal() (cancel func()) {
+	if !g.ours {
 		return func() {}
 	}
 	signals := make(chan os.Signal, 1)
