@@ -1,0 +1,292 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Enforcement says what becomes of a limit that cannot be applied.
+type Enforcement string
+
+// Require, the zero value too, makes it an error; Prefer a warning in Group.Warnings.
+const (
+	Require Enforcement = "require"
+	Prefer  Enforcement = "prefer"
+)
+
+// Options say how a group is to be made.
+type Options struct {
+	Enforcement Enforcement
+	Name        string // of the sandbox: a part of the group's name
+	Way         Way    // this way and no other; Auto chooses
+	// Account switches on the controllers that Stats reads, beyond those that the limits need and as far as
+	// they are to be had.
+	Account bool
+	// KillWithJail ends the program when jail dies, whatever became of its parent death signal.
+	KillWithJail bool
+	// Root comes before the paths of /proc, /run and the hierarchies, for tests on a tree of their own.
+	Root string
+}
+
+// A Group is a sandbox's control group.
+type Group struct {
+	way      Way
+	text     string
+	dir      string   // the v2 group with the limits, "" for none
+	leaf     string   // the v2 group with the program: dir, or one below it
+	file     *os.File // leaf, for clone3
+	v1       map[string]string
+	dirs     []string // every folder that was made, inner ones first
+	locks    []*os.File
+	watch    *watcher
+	undo     []chore // puts jail back where it was
+	limits   []setting
+	warnings Refusals
+	peaks    *sampler
+}
+
+// Pending is an Open under way.
+type Pending struct {
+	done  chan struct{}
+	group *Group
+	err   error
+}
+
+// Begin starts Open beside other work. It may move this process into another group, so nothing that must stay in
+// the caller's group may be started before Wait has returned.
+func Begin(res *specs.LinuxResources, o Options) *Pending {
+	p := &Pending{done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.group, p.err = Open(res, o)
+	}()
+	return p
+}
+
+// Wait gives what Open gives. A Pending that is not wanted any more must be waited for and closed as well.
+func (p *Pending) Wait() (*Group, error) {
+	<-p.done
+	return p.group, p.err
+}
+
+// Open makes a group with the limits in res, which may be nil. The error is of type Refusals when the machine or
+// the kernel would not take a limit. With Prefer such limits are left out and told by Warnings.
+func Open(res *specs.LinuxResources, o Options) (*Group, error) {
+	switch {
+	case !validName(o.Name):
+		return nil, fmt.Errorf("cgroup name %q: want 1 to 64 of A-Z a-z 0-9 _ . -", o.Name)
+	case o.Enforcement != "" && o.Enforcement != Require && o.Enforcement != Prefer:
+		return nil, fmt.Errorf("cgroup enforcement %q: want require or prefer", o.Enforcement)
+	}
+	m, err := look(o.Root)
+	if err != nil {
+		return nil, fmt.Errorf("look for cgroups: %w", err)
+	}
+	w := work{machine: m, options: o, res: res}
+	w.set, w.refused = settings(res)
+	return w.open()
+}
+
+// work is one Open.
+type work struct {
+	*machine
+	options Options
+	res     *specs.LinuxResources
+	set     []setting
+	refused Refusals // by cgroup v2; v1 may know better
+}
+
+func (w *work) open() (*Group, error) {
+	prefer := w.options.Enforcement == Prefer
+	need := controllersOf(w.set)
+	for _, r := range w.refused {
+		if r.Controller != "" && !slices.Contains(need, r.Controller) {
+			need = append(need, r.Controller)
+		}
+	}
+	var failed []error
+	routes := w.routes(need, w.options.Way)
+	for _, r := range routes {
+		if len(r.lacks) > 0 && !prefer && len(need) > 0 {
+			break
+		}
+		g, refused, err := w.build(r)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", r, err))
+			continue
+		}
+		if len(refused) > 0 && !prefer {
+			return nil, errors.Join(refused, g.Close())
+		}
+		g.warnings = refused
+		return g, nil
+	}
+	refusals := w.explain(failed)
+	if prefer || len(need) == 0 {
+		return &Group{way: None, text: "no cgroup", warnings: refusals}, nil
+	}
+	return nil, refusals
+}
+
+// explain turns "no way" into one refusal for each limit.
+func (w *work) explain(failed []error) Refusals {
+	err := errors.Join(failed...)
+	var all Refusals
+	for _, s := range w.set {
+		if err != nil {
+			all = append(all, s.refused("", "every way to a cgroup failed", "see jail explain", err))
+			err = nil // told once
+			continue
+		}
+		if len(failed) > 0 {
+			continue
+		}
+		where, reason, remedy := w.whyNot(s.controller)
+		all = append(all, s.refused(where, reason, remedy, nil))
+	}
+	if len(all) == 0 {
+		r := &Refused{Reason: "no way to one was found", Err: err}
+		if len(w.refused) > 0 {
+			r.Controller = w.refused[0].Controller
+		}
+		if err == nil {
+			r.Place, r.Reason, r.Remedy = w.whyNot("memory")
+		}
+		all = append(all, r)
+	}
+	return append(all, w.refused...)
+}
+
+// name is the folder's name, new each time.
+func (w *work) name() string {
+	return prefix + w.options.Name + "-" + strconv.FormatUint(uint64(rand.Uint32()), 36)
+}
+
+// prefix begins the name of every group that jail makes. The sweeper looks for it.
+const prefix = "jail-"
+
+// Way tells how the group was come by.
+func (g *Group) Way() Way { return g.way }
+
+// String describes the group's place for people.
+func (g *Group) String() string { return g.text }
+
+// Warnings are the limits that could not be applied, with Prefer.
+func (g *Group) Warnings() []*Refused { return g.warnings }
+
+// FD is the group's folder for clone3's CLONE_INTO_CGROUP, or -1 where there is none.
+func (g *Group) FD() int {
+	if g.file == nil {
+		return -1
+	}
+	return int(g.file.Fd())
+}
+
+// Held says that the child has to be held before exec until Add has put it into the group, even when it was
+// cloned into FD: the v1 hierarchies know no such clone.
+func (g *Group) Held() bool { return len(g.v1) > 0 }
+
+// Path is the v2 group's path below the hierarchy's mount as a folder, "" without one.
+func (g *Group) Path() string { return g.leaf }
+
+// Add puts a process into the group.
+func (g *Group) Add(pid int) error {
+	dirs := []string{}
+	if g.leaf != "" {
+		dirs = append(dirs, g.leaf)
+	}
+	for _, d := range g.v1 {
+		if !slices.Contains(dirs, d) {
+			dirs = append(dirs, d)
+		}
+	}
+	for _, d := range dirs {
+		if err := move(d, pid); err != nil {
+			return fmt.Errorf("put process %d into cgroup %s: %w", pid, d, err)
+		}
+	}
+	return nil
+}
+
+// move writes a process into a group; 0 is the writer itself.
+func move(dir string, pid int) error {
+	// EINVAL may mean that the process is still being made (TASK_NEW); it passes.
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := put(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid))
+		if !errors.Is(err, unix.EINVAL) || wait > 100*time.Millisecond {
+			return err
+		}
+		time.Sleep(wait)
+	}
+}
+
+// Close ends what still runs in the group and removes it. It is safe to call on a nil group and twice.
+func (g *Group) Close() error {
+	if g == nil {
+		return nil
+	}
+	g.peaks.stop()
+	var errs []error
+	if len(g.dirs) > 0 {
+		if g.populated() {
+			errs = append(errs, g.Kill())
+		}
+		for _, d := range g.dirs {
+			errs = append(errs, remove(d))
+		}
+	}
+	for _, f := range append(g.locks, g.file) {
+		f.Close() // a nil file answers with an error that says so
+	}
+	for _, c := range g.undo {
+		c.do()
+	}
+	g.watch.stop()
+	g.dirs, g.locks, g.file, g.undo, g.watch = nil, nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// remove deletes a group and the groups below it, and has patience with processes that are about to end.
+func remove(dir string) error {
+	var err error
+	for wait := 100 * time.Microsecond; wait < time.Second; wait *= 2 {
+		err = unix.Rmdir(dir)
+		switch {
+		case err == nil, errors.Is(err, unix.ENOENT):
+			return nil
+		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
+			// Only groups are folders here; the program may have made some where its profile let it.
+			below, _ := os.ReadDir(dir)
+			for _, e := range below {
+				if e.IsDir() {
+					_ = remove(filepath.Join(dir, e.Name()))
+				}
+			}
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("remove cgroup %s: %w", dir, err)
+		}
+		time.Sleep(wait)
+	}
+	return fmt.Errorf("remove cgroup %s: %w", dir, err)
+}
+
+func validName(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.' || r == '-') {
+			return false
+		}
+	}
+	return true
+}
