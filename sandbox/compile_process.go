@@ -95,8 +95,13 @@ func (c *compiler) split() error {
 	} else if len(c.spec.Linux.TimeOffsets) > 0 {
 		return c.failf("/linux/timeOffsets", "linux.timeOffsets", "offsets need a time namespace")
 	}
+	caps, err := c.capabilities()
+	if err != nil {
+		return err
+	}
+	c.plan.add(inSetup, c.origin("/process/capabilities"), dropBounding{caps.bounding, c.facts.LastCap})
 	c.plan.add(inSetup, "", hideSelf{}, forkProgram{})
-	c.plan.add(inReaper, "", reapAll{c.facts.LastCap})
+	c.plan.add(inReaper, "", reapAll{})
 	c.plan.add(inProgram, "", foreground{c.spec.Process.Terminal})
 	return nil
 }

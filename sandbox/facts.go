@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,11 +35,9 @@ func Gather() (*Facts, error) {
 		return nil, err
 	}
 	f.Groups = groups
-	f.LastCap = unix.CAP_LAST_CAP
-	if b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
-		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
-			f.LastCap = n
-		}
+	f.LastCap = unix.CAP_LAST_CAP // of the headers, where /proc does not say
+	if n, err := strconv.Atoi(readSysctl("kernel.cap_last_cap")); err == nil {
+		f.LastCap = n
 	}
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &f.NoFile); err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 
@@ -65,12 +64,20 @@ func userNamespaceTrouble(errno syscall.Errno, sysctl func(string) string) (caus
 	return "", ""
 }
 
+// readSysctl reads one value of /proc/sys, or "" where it is not to be had. The plain calls spare a start the
+// runtime's poller.
 func readSysctl(key string) string {
-	b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/"))
+	fd, err := unix.Open("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(b))
+	defer unix.Close(fd)
+	var b [64]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // failureHint knows the failures that people meet.

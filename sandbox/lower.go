@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,17 @@ func (p *Plan) lower(in lowerInput) *lowered {
 		}
 	}
 	a.op(unix.SYS_DUP3, val(in.events), val(eventsFD), val(unix.O_CLOEXEC)).tolerate(unix.EINVAL) // already that number
+	if len(in.joins) > 0 {
+		// A process cannot be cloned into namespaces that exist: a first process enters them and clones the
+		// sandbox's own from there, as a child of the supervisor (clone(2), CLONE_PARENT).
+		for _, j := range in.joins {
+			a.step = joinStep
+			a.op(unix.SYS_SETNS, val(j.fd), val(j.flag))
+		}
+		pid := a.fd(opFork, val(p.clone|unix.CLONE_PARENT|uint64(unix.SIGCHLD)), val(len(a.rows)+3))
+		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&in.shared.first))}, pid)
+		a.op(opExit, val(0))
+	}
 	for _, ph := range []phase{inSetup, inReaper, inProgram} {
 		if ph == inProgram {
 			a.rows[a.forkRow].args[1] = uintptr(len(a.rows))
@@ -41,7 +55,65 @@ type lowerInput struct {
 	events  int
 	filter  []byte
 	console terminalInput
+	joins   []joinFD
+	shared  *report
 }
 
 // commandLine is this process's own arguments, where the kernel put them.
 func commandLine() []string { return os.Args }
+
+// joinStep is the step number of rows that enter existing namespaces, before the first step of the plan.
+const joinStep = 0xffff
+
+type joinFD struct {
+	fd   int
+	flag uint64
+	what string
+}
+
+// openJoins opens what the plan joins, the user namespace first: it gives the right to enter the others.
+func (p *Plan) openJoins(in *lowerInput, parent *os.File) error {
+	if parent != nil {
+		fd, err := unix.FcntlInt(parent.Fd(), unix.F_DUPFD_CLOEXEC, eventsFD+1)
+		if err != nil {
+			return &Error{What: "join the user namespace", Cause: err, Exit: 125}
+		}
+		in.joins = append(in.joins, joinFD{fd, unix.CLONE_NEWUSER, "user namespace"})
+	}
+	for _, j := range p.joins {
+		fd, err := unix.Open(j.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &Error{What: fmt.Sprintf("join the %s namespace %s", j.kind, j.path), Cause: err, Exit: 125}
+		}
+		in.joins = append(in.joins, joinFD{fd, cloneFlags[j.kind], string(j.kind) + " namespace " + j.path})
+	}
+	return nil
+}
+
+func (in *lowerInput) closeJoins() {
+	for _, j := range in.joins {
+		_ = unix.Close(j.fd)
+	}
+}
+
+// awaitJoined waits for the process that entered the namespaces to have made the sandbox's first one.
+func (p *Process) awaitJoined() error {
+	ws, err := p.wait()
+	if err != nil {
+		return err
+	}
+	if p.shared.failed != 0 {
+		errno := syscall.Errno(p.shared.errno)
+		c := p.table.asm.rows[p.shared.row]
+		if c.nr == opFork {
+			return p.plan.cloneError(errno)
+		}
+		return &Error{What: "join the sandbox's namespaces", Cause: &callError{c.nr, errno}, Exit: 125}
+	}
+	if !ws.Exited() || p.shared.first == 0 {
+		return fmt.Errorf("the process that joins the namespaces ended without a word")
+	}
+	p.pid = int(p.shared.first)
+	p.ended.Store(false)
+	return nil
+}

@@ -21,7 +21,10 @@ type Options struct {
 	Filter []byte
 	// CgroupFD is the directory of the cgroup to be born in (clone3(2), CLONE_INTO_CGROUP); 0 is none.
 	CgroupFD int
-	// Terminal is the caller's, when the plan has one for the sandbox.
+	// ParentUserNS is a user namespace to make the sandbox's own below, or nil; the namespaces that the plan joins
+	// belong to it. The program has no rights in it: user_namespaces(7), "Interaction of user namespaces and other types".
+	ParentUserNS *os.File
+	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }
 
@@ -68,9 +71,18 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
 	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}}
-	proc.table = p.lower(lowerInput{events: pair[1], filter: o.Filter, console: o.terminal})
+	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared}
+	defer in.closeJoins()
+	if err := p.openJoins(&in, o.ParentUserNS); err != nil {
+		proc.events.close()
+		return nil, err
+	}
+	proc.table = p.lower(in)
 
 	args := &cloneArgs{flags: p.clone, exitSignal: uint64(unix.SIGCHLD)}
+	if len(in.joins) > 0 {
+		args.flags = 0 // the namespaces are made by the second process, from within those joined
+	}
 	if o.CgroupFD > 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(o.CgroupFD)
@@ -83,6 +95,12 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		return nil, p.cloneError(errno)
 	}
 	proc.pid = pid
+	if len(in.joins) > 0 {
+		if err := proc.awaitJoined(); err != nil {
+			proc.events.close()
+			return nil, err
+		}
+	}
 	if p.idmap != nil {
 		if err := proc.mapIDs(); err != nil {
 			proc.Kill()

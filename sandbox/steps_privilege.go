@@ -50,8 +50,8 @@ func (c credentials) String() string {
 			groups = "groups " + strings.Trim(fmt.Sprint(c.groups), "[]")
 		}
 	}
-	return fmt.Sprintf("become uid %d gid %d, %s; capabilities: bounding %s, permitted %s, ambient %s; securebits locked",
-		c.uid, c.gid, groups, c.caps.bounding, c.caps.permitted, c.caps.ambient)
+	return fmt.Sprintf("become uid %d gid %d, %s; capabilities: permitted %s, ambient %s; securebits locked",
+		c.uid, c.gid, groups, c.caps.permitted, c.caps.ambient)
 }
 
 const (
@@ -65,7 +65,6 @@ const (
 )
 
 func (c credentials) lower(a *assembler) {
-	a.dropBounding(&c.caps.bounding, c.lastCap)
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitNoSetuidFixup|secbitKeepCaps), val(0), val(0), val(0))
 	if c.drop {
 		list := make([]uint32, max(1, len(c.groups)))
@@ -91,11 +90,17 @@ func (c credentials) lower(a *assembler) {
 	a.capset(c.caps)
 }
 
-// dropBounding takes every capability out of the bounding set but those to keep.
-func (a *assembler) dropBounding(keep *capMask, last int) {
-	for n := 0; n <= last; n++ {
-		if keep == nil || !keep.has(n) {
-			// EINVAL: the kernel knows fewer capabilities than /proc said.
+// dropBounding takes every capability out of the bounding set but those to keep, for pid 1 and the program
+// alike: capabilities(7).
+type dropBounding struct {
+	keep    capMask
+	lastCap int
+}
+
+func (d dropBounding) String() string { return "drop the bounding set but for " + d.keep.String() }
+func (d dropBounding) lower(a *assembler) {
+	for n := 0; n <= d.lastCap; n++ {
+		if !d.keep.has(n) {
 			a.op(unix.SYS_PRCTL, val(unix.PR_CAPBSET_DROP), val(n), val(0), val(0), val(0))
 		}
 	}

@@ -22,17 +22,16 @@ func (keepDescriptors) lower(a *assembler) {
 	a.op(unix.SYS_CLOSE_RANGE, val(eventsFD+1), val(^uint32(0)), val(0))
 }
 
-// resetSignals gives every signal its default action; the runtime's handlers are of no use to a process
-// that has no runtime, and ignored signals would be inherited by the program.
+// resetSignals gives the signals their default action that a program would inherit ignored. execve(2) resets
+// every handled signal by itself, and the Go runtime handles all but these: SIGHUP and SIGINT where the caller
+// ignored them (nohup does), and those that C libraries keep for themselves.
 type resetSignals struct{}
 
 func (resetSignals) String() string { return "reset signal actions" }
 func (resetSignals) lower(a *assembler) {
 	action := ptr(a, &[4]uint64{}) // struct kernel_sigaction, all zero: SIG_DFL
-	for sig := 1; sig <= 64; sig++ {
-		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
-			a.op(unix.SYS_RT_SIGACTION, val(sig), action, val(0), val(8))
-		}
+	for _, sig := range []int{int(unix.SIGHUP), int(unix.SIGINT), 32, 33, 34} {
+		a.op(unix.SYS_RT_SIGACTION, val(sig), action, val(0), val(8))
 	}
 }
 
@@ -245,10 +244,10 @@ func (forkProgram) lower(a *assembler) {
 }
 
 // reapAll is pid 1 for the rest of its life.
-type reapAll struct{ lastCap int }
+type reapAll struct{}
 
 func (reapAll) String() string { return "drop everything, reap, and go when the program goes" }
-func (r reapAll) lower(a *assembler) {
+func (reapAll) lower(a *assembler) {
 	tty := arg{v: ^uintptr(0)}
 	if a.terminal.slot {
 		tty = val(eventsFD + 1)
@@ -258,7 +257,6 @@ func (r reapAll) lower(a *assembler) {
 		a.op(unix.SYS_CLOSE_RANGE, val(eventsFD+1), val(^uint32(0)), val(0))
 	}
 	a.op(unix.SYS_CLOSE_RANGE, val(0), val(2), val(0))
-	a.dropBounding(nil, r.lastCap)
 	a.capset(capSets{})
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_NO_NEW_PRIVS), val(1), val(0), val(0), val(0))
 	a.op(opReap, a.program, val(eventsFD), tty)

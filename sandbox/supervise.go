@@ -34,6 +34,7 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 		o.terminal.replaced, o.terminal.background = con.Replaced(), !con.Foreground()
 		o.terminal.settings, o.terminal.size = con.Settings()
 	}
+	// Before the start, so that no signal meant for the program ends jail instead.
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)

@@ -1,0 +1,308 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func bind(source, dest string, options ...string) specs.Mount {
+	return specs.Mount{Destination: dest, Type: "bind", Source: source, Options: append([]string{"rbind", "nosuid", "nodev"}, options...)}
+}
+
+func TestExitCodesAreTheProgramsOwn(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		want   int
+	}{{"true", 0}, {"exit 7", 7}, {"exit 255", 255}, {"kill -TERM $$", 128 + 15}, {"kill -KILL $$", 128 + 9}, {"kill -SEGV $$", 128 + 11}} {
+		if _, errs, code := run(t, shellBundle(c.script)); code != c.want || errs != "" {
+			t.Errorf("%s: exit code %d, want %d; stderr %q", c.script, code, c.want, errs)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		want int
+	}{{[]string{"/nothing"}, 127}, {[]string{"nothing"}, 127}, {[]string{"/usr/share/dict/../../share"}, 126}, {[]string{"/usr/bin/env/x"}, 127}} {
+		b := shellBundle("")
+		b.Spec.Process.Args = c.args
+		if _, errs, code := run(t, b); code != c.want || !strings.HasPrefix(errs, "jail: ") {
+			t.Errorf("%q: exit code %d, want %d; stderr %q", c.args, code, c.want, errs)
+		}
+	}
+}
+
+func TestNothingOfTheHostIsLeftBehindThePivot(t *testing.T) {
+	got := sees(t, shellBundle("cut -d' ' -f5 /proc/self/mountinfo; ls -a /; ls -a /.."))
+	for _, line := range strings.Split(got, "\n") {
+		if strings.Count(got, "\n/\n") > 0 && line == "/" {
+			t.Errorf("a second mount at /:\n%s", got)
+		}
+	}
+	if strings.Count("\n"+got+"\n", "\n/\n") != 1 {
+		t.Errorf("there must be one mount at /:\n%s", got)
+	}
+	for _, foreign := range []string{"/sys", "/home", "root", "home", "var"} {
+		for _, line := range strings.Split(got, "\n") {
+			if line == foreign {
+				t.Errorf("%s of the host is visible:\n%s", foreign, got)
+			}
+		}
+	}
+}
+
+func TestPrivilegesAreGone(t *testing.T) {
+	status := sees(t, shellBundle("cat /proc/self/status"))
+	for _, want := range []string{
+		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000",
+		"NoNewPrivs:\t1", "SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000",
+	} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %q in\n%s", want, status)
+		}
+	}
+}
+
+func TestIgnoredSignalsAreNotInherited(t *testing.T) {
+	cmd := command(t, shellBundle("cat /proc/self/status"))
+	file := cmd.Env[len(cmd.Env)-1]
+	out, err := exec.Command("/bin/sh", "-c", "trap '' HUP INT QUIT PIPE TERM USR1; "+file+" exec "+testBinary(t)).Output()
+	if err != nil || !bytes.Contains(out, []byte("SigIgn:\t0000000000000000")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func testBinary(t testing.TB) string {
+	t.Helper()
+	p, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestOnlyStandardStreamsAreOpen(t *testing.T) {
+	cmd := command(t, shellBundle("for f in /proc/self/fd/*; do echo ${f##*/}; done; for f in /proc/1/fd/*; do echo $f; done"))
+	extra, err := os.Open("/etc/hostname")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer extra.Close()
+	cmd.ExtraFiles = []*os.File{extra, extra, extra}
+	out, err := cmd.CombinedOutput()
+	// 3 is the directory that the shell itself reads; pid 1's descriptors cannot be listed at all.
+	if want := "0\n1\n2\n3\n/proc/1/fd/*\n"; err != nil || string(out) != want {
+		t.Errorf("%v: got %q, want %q", err, out, want)
+	}
+}
+
+func TestClosedStandardStreamsStayHarmless(t *testing.T) {
+	cmd := command(t, shellBundle("ls -l /proc/self/fd > /tmp/l; cat /tmp/l >&2"))
+	out, err := exec.Command("/bin/sh", "-c", cmd.Env[len(cmd.Env)-1]+" exec "+testBinary(t)+" 0<&- 1>&-").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "bundle") || strings.Count(string(out), "/dev/null") != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestPid1TellsNothing(t *testing.T) {
+	b := shellBundle("cat /proc/1/environ /proc/1/maps; ls -l /proc/1/exe /proc/1/cwd /proc/1/root; tr -d '\\0' < /proc/1/cmdline; cat /proc/1/comm")
+	cmd := command(t, b)
+	cmd.Args = []string{"jail", "--profile", "a-secret-argument"}
+	cmd.Env = append(cmd.Env, "TOKEN=a-secret-value")
+	out, _ := cmd.CombinedOutput()
+	if bytes.Contains(out, []byte("secret")) || bytes.Contains(out, []byte("->")) || bytes.Count(out, []byte("ermission denied")) != 5 {
+		t.Errorf("pid 1 tells of the caller:\n%s", out)
+	}
+}
+
+func TestReadOnlyIsRecursiveAndRootIsReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	b := shellBundle("! touch /x 2>/dev/null && ! touch /data/x 2>/dev/null && ! touch /usr/x 2>/dev/null && touch /rw/x /tmp/x && echo held")
+	rw := t.TempDir()
+	b.Spec.Mounts = append(b.Spec.Mounts, bind(dir, "/data", "ro"), bind(rw, "/rw"))
+	if got := sees(t, b); got != "held" {
+		t.Error(got)
+	}
+	if _, err := os.Stat(filepath.Join(rw, "x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBundleFilesAndLinks(t *testing.T) {
+	b := shellBundle("cat /etc/motd; cat /tmp/two; readlink /tmp/link; stat -c %a /etc/motd")
+	b.Tree = append(b.Tree, TreeEntry{Path: "rootfs/etc", Mode: fs.ModeDir | 0o755}, TreeEntry{Path: "rootfs/etc/motd", Mode: 0o640, Content: []byte("hello\n")},
+		TreeEntry{Path: "content", Mode: fs.ModeDir | 0o755}, TreeEntry{Path: "content/0", Mode: 0o644, Content: []byte("two\n")})
+	b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: "/tmp/two", Type: "bind", Source: "content/0", Options: []string{"bind", "ro"}})
+	b.Spec.Annotations[annotationSymlinks] = `[{"path":"/tmp/link","target":"two"}]`
+	if got, want := sees(t, b), "hello\ntwo\ntwo\n640"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestHiddenPathsAreEmpty(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "keys"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"keys/id", ".env"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("bait"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := shellBundle("cat /data/.env; ls /data/keys; ! touch /data/keys/x 2>/dev/null; ! rmdir /data/keys 2>/dev/null; ! mv /data/keys /data/moved 2>/dev/null; echo held")
+	b.Spec.Mounts = append(b.Spec.Mounts, bind(dir, "/data"))
+	b.Spec.Linux.MaskedPaths = []string{"/data/.env", "/data/keys", "/data/absent"}
+	if got := sees(t, b); got != "held" {
+		t.Errorf("got %q", got)
+	}
+	b.Spec.Linux.MaskedPaths = nil // the control run: without the mask the bait is there
+	if got := sees(t, b); !strings.Contains(got, "bait") {
+		t.Errorf("control: got %q", got)
+	}
+}
+
+func TestOverlays(t *testing.T) {
+	lower := filepath.Join(t.TempDir(), `a:b,c'd"e\f`)
+	if err := os.Mkdir(lower, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(lower, "file"), []byte("old\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	escaped := strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(lower)
+	b := shellBundle("cat /work/file; echo new > /work/file; cat /work/file; echo more > /work/other; ls /work")
+	b.Tree = append(b.Tree, TreeEntry{Path: "overlay", Mode: fs.ModeDir | 0o755}, TreeEntry{Path: "overlay/upper", Mode: fs.ModeDir | 0o755},
+		TreeEntry{Path: "overlay/work", Mode: fs.ModeDir | 0o755})
+	b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: "/work", Type: "overlay", Source: "overlay",
+		Options: []string{"lowerdir=" + escaped, "upperdir=overlay/upper", "workdir=overlay/work"}})
+	if got, want := sees(t, b), "old\nnew\nfile\nother"; got != want {
+		t.Errorf("discarded overlay: got %q, want %q", got, want)
+	}
+	if text, _ := os.ReadFile(filepath.Join(lower, "file")); string(text) != "old\n" {
+		t.Errorf("the lower directory was written to: %q", text)
+	}
+}
+
+func TestTimeNamespace(t *testing.T) {
+	b := shellBundle("cut -d. -f1 /proc/uptime")
+	b.Spec.Linux.Namespaces = append(b.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: "time"})
+	b.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1000000}}
+	if got := sees(t, b); len(got) < 7 {
+		t.Errorf("uptime %s, want more than a million seconds", got)
+	}
+}
+
+func TestSignalsReachTheProgram(t *testing.T) {
+	for _, s := range []struct {
+		sig  syscall.Signal
+		name string
+	}{{syscall.SIGTERM, "TERM"}, {syscall.SIGINT, "INT"}, {syscall.SIGUSR1, "USR1"}, {syscall.SIGHUP, "HUP"}} {
+		cmd := command(t, shellBundle("trap 'echo got; exit 3' "+s.name+"; echo ready; while :; do sleep 0.05; done"))
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 64)
+		if n, err := out.Read(buf); err != nil || string(buf[:n]) != "ready\n" {
+			t.Fatalf("%q %v", buf[:n], err)
+		}
+		if err := cmd.Process.Signal(s.sig); err != nil {
+			t.Fatal(err)
+		}
+		n, _ := out.Read(buf)
+		_ = cmd.Wait()
+		if string(buf[:n]) != "got\n" || cmd.ProcessState.ExitCode() != 3 {
+			t.Errorf("%s: %q, exit code %d", s.name, buf[:n], cmd.ProcessState.ExitCode())
+		}
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	b := shellBundle("sleep 100")
+	b.Spec.Annotations[annotationTimeout] = "200ms"
+	start := time.Now()
+	if _, errs, code := run(t, b); code != 128+15 || !strings.Contains(errs, "time limit of 200ms") || time.Since(start) > 4*time.Second {
+		t.Errorf("exit code %d after %s: %s", code, time.Since(start), errs)
+	}
+}
+
+// processesWith counts the processes on the machine whose command line has the mark.
+func processesWith(mark string) int {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	n := 0
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil && bytes.Contains(text, []byte(mark)) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestNothingSurvivesTheProgramOrTheSupervisor(t *testing.T) {
+	mark := fmt.Sprintf("%d.%d", 7000000+os.Getpid(), time.Now().Nanosecond())
+	forks := "for i in 1 2 3; do setsid sleep " + mark + " >/dev/null 2>&1 & done; "
+	if _, errs, code := run(t, shellBundle(forks+"exit 5")); code != 5 {
+		t.Fatalf("%d %s", code, errs)
+	}
+	if n := processesWith(mark); n != 0 {
+		t.Errorf("%d processes outlive the program", n)
+	}
+	cmd := command(t, shellBundle(forks+"echo ready; wait"))
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	if processesWith(mark) == 0 {
+		t.Fatal("control: the processes are not there")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for i := 0; processesWith(mark) > 0; i++ {
+		if i > 100 {
+			t.Fatalf("%d processes outlive the supervisor", processesWith(mark))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestJoiningANetworkNamespace(t *testing.T) {
+	holder := exec.Command("unshare", "-Urn", "sh", "-c", "readlink /proc/self/ns/net; exec sleep 100")
+	out, _ := holder.StdoutPipe()
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Process.Kill(); _ = holder.Wait() }()
+	buf := make([]byte, 64)
+	n, err := out.Read(buf)
+	if err != nil || !bytes.HasPrefix(buf, []byte("net:[")) {
+		t.Fatalf("%q %v", buf[:n], err)
+	}
+	b := shellBundle("readlink /proc/self/ns/net; cat /proc/self/status")
+	for i := range b.Spec.Linux.Namespaces {
+		if b.Spec.Linux.Namespaces[i].Type == "network" {
+			b.Spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)
+		}
+	}
+	// The user namespace above has only uid 0, so the sandbox's maps are to that.
+	b.Spec.Linux.UIDMappings[0].HostID, b.Spec.Linux.GIDMappings[0].HostID = 0, 0
+	cmd := command(t, b)
+	cmd.Env = append(cmd.Env, fmt.Sprintf("SANDBOX_TEST_USERNS=/proc/%d/ns/user", holder.Process.Pid))
+	text, err := cmd.CombinedOutput()
+	if err != nil || !bytes.HasPrefix(text, buf[:n]) || !bytes.Contains(text, []byte("CapEff:\t0000000000000000")) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
