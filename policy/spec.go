@@ -78,10 +78,7 @@ func (r *Resolved) Spec(args []string) (*Compiled, error) {
 				Fix: "a program's arguments end at the first NUL (execve(2))"}}
 		}
 	}
-	c := &compiler{r: r, spec: &specs.Spec{
-		Version: ociVersion,
-		Linux:   &specs.Linux{RootfsPropagation: "rprivate"},
-	}}
+	c := &compiler{r: r, spec: &specs.Spec{Version: ociVersion, Linux: &specs.Linux{}}}
 	c.mounts()
 	c.process(args)
 	c.namespaces()

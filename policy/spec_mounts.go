@@ -146,7 +146,9 @@ func (c *compiler) entryMount(e *Entry) specs.Mount {
 
 // bindMount gives a bind mount of the entry's source. A recursive one takes the
 // recursive form of each option: runc applies plain ones to the topmost mount
-// alone, which leaves what is mounted below a read-only tree writable.
+// alone, which leaves what is mounted below a read-only tree writable. And it is
+// private: a disk that the host mounts there later does not turn up inside,
+// where none of these options would hold for it (mount_namespaces(7)).
 func bindMount(e *Entry, options ...string) specs.Mount {
 	m := specs.Mount{Type: "bind", Source: e.Source, Options: []string{"bind"}}
 	options = append(options, e.Options...)
@@ -155,6 +157,9 @@ func bindMount(e *Entry, options ...string) specs.Mount {
 		for i, o := range options {
 			options[i] = "r" + o
 		}
+	}
+	if e.SourceType.IsDir() {
+		options = append(options, "rprivate")
 	}
 	slices.Sort(options)
 	m.Options = append(m.Options, slices.Compact(options)...)
