@@ -261,9 +261,14 @@ func (c *compiler) mapIDs() error {
 	}
 	own := len(uids) == 1 && len(gids) == 1 && uids[0].Size == 1 && gids[0].Size == 1 &&
 		int(uids[0].HostID) == c.facts.UID && int(gids[0].HostID) == c.facts.GID
-	if own && c.facts.UID != 0 {
+	switch {
+	case own && (c.facts.UID != 0 || len(c.plan.joins) > 0):
 		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), c.facts.UID, int(gids[0].ContainerID), c.facts.GID})
-	} else {
+	case len(c.plan.joins) > 0:
+		// Only a process of the user namespace above could write them, and newuidmap is not one.
+		return c.fail("/linux/uidMappings", "linux.uidMappings", fmt.Errorf("ranges of ids cannot be had together with a network that is shared or joined"),
+			"map one id, or take network mode none or host")
+	default:
 		c.plan.idmap = &idMaps{uids, gids}
 		c.plan.add(inSetup, c.origin("/linux/uidMappings"), awaitIDMap{*c.plan.idmap, !covers(uids, c.facts.UID)})
 	}

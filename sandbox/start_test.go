@@ -90,7 +90,7 @@ func testBinary(t testing.TB) string {
 }
 
 func TestOnlyStandardStreamsAreOpen(t *testing.T) {
-	cmd := command(t, shellBundle("for f in /proc/self/fd/*; do echo ${f##*/}; done; for f in /proc/1/fd/*; do echo $f; done"))
+	cmd := command(t, shellBundle("for f in /proc/self/fd/*; do echo ${f##*/}; done; readlink /proc/1/fd/* || true"))
 	extra, err := os.Open("/etc/hostname")
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ func TestOnlyStandardStreamsAreOpen(t *testing.T) {
 	defer extra.Close()
 	cmd.ExtraFiles = []*os.File{extra, extra, extra}
 	out, err := cmd.CombinedOutput()
-	// 3 is the directory that the shell itself reads; pid 1's descriptors cannot be listed at all.
-	if want := "0\n1\n2\n3\n/proc/1/fd/*\n"; err != nil || string(out) != want {
+	// 3 is the directory that the shell itself reads; pid 1's descriptors cannot be looked at.
+	if want := "0\n1\n2\n3\n"; err != nil || string(out) != want {
 		t.Errorf("%v: got %q, want %q", err, out, want)
 	}
 }
@@ -280,7 +280,7 @@ func TestNothingSurvivesTheProgramOrTheSupervisor(t *testing.T) {
 }
 
 func TestJoiningANetworkNamespace(t *testing.T) {
-	holder := exec.Command("unshare", "-Urn", "sh", "-c", "readlink /proc/self/ns/net; exec sleep 100")
+	holder := exec.Command("unshare", "-Un", fmt.Sprintf("--map-user=%d", os.Getuid()), fmt.Sprintf("--map-group=%d", os.Getgid()), "sh", "-c", "readlink /proc/self/ns/net; exec sleep 100")
 	out, _ := holder.StdoutPipe()
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
@@ -297,8 +297,6 @@ func TestJoiningANetworkNamespace(t *testing.T) {
 			b.Spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)
 		}
 	}
-	// The user namespace above has only uid 0, so the sandbox's maps are to that.
-	b.Spec.Linux.UIDMappings[0].HostID, b.Spec.Linux.GIDMappings[0].HostID = 0, 0
 	cmd := command(t, b)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("SANDBOX_TEST_USERNS=/proc/%d/ns/user", holder.Process.Pid))
 	text, err := cmd.CombinedOutput()
