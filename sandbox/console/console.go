@@ -21,12 +21,14 @@ var ErrClosed = errors.New("the console is closed")
 type Console struct {
 	outer    *terminal
 	replaced [3]bool
+	shared   bool         // others in a pipeline with us may use the terminal
 	front    bool         // the program starts in the foreground of the inner terminal
 	given    unix.Termios // the settings the inner terminal started with
 	size     unix.Winsize // the size it last got
 	hooks    Hooks        //
 	signals  chan os.Signal
-	running  bool // the relay's goroutine was started
+	actions  map[syscall.Signal]sigaction // of SIGTTIN and SIGTTOU, before Attach
+	running  bool                         // the relay's goroutine was started
 
 	// The relay's goroutine runs every request, and nothing below is touched
 	// from elsewhere once it runs.
@@ -56,7 +58,9 @@ type Hooks struct {
 	Ready bool
 
 	// Foreground has pid 1 put the program's process group (front), or its own
-	// (not front), into the foreground of the inner terminal.
+	// (not front), into the foreground of the inner terminal. Without it, a
+	// program that went to the background with jail and reads from its terminal
+	// waits until jail is in front again, instead of being stopped.
 	Foreground func(front bool)
 
 	// Signal sends a signal to the program's process group.
@@ -105,7 +109,8 @@ func Open(streams [3]*os.File) (*Console, error) {
 	c.given, c.size = *settings, *size
 	// With a pipe on either side a neighbour ("jail x | less") may be the one
 	// who reads the keys, so the terminal is left to whoever asks for it.
-	c.front = found[0].terminal && !found[1].pipe && outer.foreground()
+	c.shared = !found[0].terminal || found[1].pipe
+	c.front = !c.shared && outer.foreground()
 	c.master = -1
 	return c, nil
 }
@@ -146,7 +151,9 @@ func (c *Console) Attach(master *os.File, hooks Hooks) error {
 	// Ignored, and not caught: a caught SIGTTOU would go to the whole group and
 	// have the request restarted for ever. Whether jail may touch the terminal
 	// is asked with tcgetpgrp first.
-	signal.Ignore(unix.SIGTTIN, unix.SIGTTOU)
+	if err := c.ignore(); err != nil {
+		return err
+	}
 	c.signals = make(chan os.Signal, 4)
 	signal.Notify(c.signals, unix.SIGWINCH, unix.SIGCONT)
 	c.resize() // what changed since Open, before the signal was caught
@@ -154,7 +161,7 @@ func (c *Console) Attach(master *os.File, hooks Hooks) error {
 	if c.front {
 		if !c.outer.foreground() {
 			c.wanted = true
-			hooks.Foreground(false)
+			c.toFront(false)
 		} else if err := c.take(); err != nil {
 			return err
 		}
@@ -162,6 +169,20 @@ func (c *Console) Attach(master *os.File, hooks Hooks) error {
 	c.running = true
 	go c.run()
 	go c.listen()
+	return nil
+}
+
+// ignore ignores the signals that job control sends to a background process.
+// signal.Reset would not put back what was there before signal.Ignore.
+func (c *Console) ignore() error {
+	c.actions = make(map[syscall.Signal]sigaction, 2)
+	for _, sig := range [2]syscall.Signal{unix.SIGTTIN, unix.SIGTTOU} {
+		var old sigaction
+		if err := setAction(sig, &sigaction{handler: ignoreSignal}, &old); err != nil {
+			return err
+		}
+		c.actions[sig] = old
+	}
 	return nil
 }
 
@@ -264,8 +285,8 @@ func (c *Console) Close() error {
 			c.leave()
 			close(c.done)
 		}
-		if c.signals != nil {
-			signal.Reset(unix.SIGTTIN, unix.SIGTTOU)
+		for sig, action := range c.actions {
+			setAction(sig, &action, nil)
 		}
 	})
 	return nil

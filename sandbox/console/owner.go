@@ -26,19 +26,31 @@ func (c *Console) take() error {
 		c.renew(*before)
 	}
 	want := raw(*before)
-	c.watch.arm(*before, want)
-	if err := unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &want); err != nil {
+	if c.shared {
+		want.Oflag = before.Oflag // until adjust finds the program without it
+	}
+	c.before = *before
+	if err := c.change(want); err != nil {
 		c.watch.disarm()
 		return fmt.Errorf("put the caller's terminal into raw mode: %w", err)
+	}
+	c.owner, c.taken, c.wanted = true, true, false
+	return nil
+}
+
+// change gives the outer terminal settings of ours. The watcher knows first.
+func (c *Console) change(want unix.Termios) error {
+	c.watch.arm(c.before, want)
+	if err := unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &want); err != nil {
+		return err
 	}
 	// A driver may refuse single bits in silence (tcsetattr(3)), and what it
 	// has accepted is what must be found again to be put back.
 	if now, err := unix.IoctlGetTermios(c.outer.fd, unix.TCGETS); err == nil {
 		want = *now
-		c.watch.arm(*before, want)
+		c.watch.arm(c.before, want)
 	}
-	c.before, c.set = *before, want
-	c.owner, c.taken, c.wanted = true, true, false
+	c.set = want
 	return nil
 }
 
@@ -75,7 +87,7 @@ func (c *Console) regain() error {
 		return err
 	}
 	c.resize()
-	c.hooks.Foreground(true)
+	c.toFront(true)
 	return nil
 }
 
@@ -93,7 +105,7 @@ func (c *Console) stop(sig syscall.Signal) error {
 	}
 	c.wanted = wanted
 	c.resize()
-	c.hooks.Foreground(false)
+	c.toFront(false)
 	return nil
 }
 
@@ -121,7 +133,14 @@ func (c *Console) continued() {
 func (c *Console) yield() {
 	c.release()
 	c.wanted = true
-	c.hooks.Foreground(false)
+	c.toFront(false)
+}
+
+// toFront moves the program where jail is.
+func (c *Console) toFront(front bool) {
+	if c.hooks.Foreground != nil {
+		c.hooks.Foreground(front)
+	}
 }
 
 // hangUpOn ends the relay on an error there is nobody to report to: a terminal

@@ -21,6 +21,11 @@ const (
 	// hungRetry is how often a master whose slave nobody has open is tried
 	// again: a program may close its terminal and open /dev/tty later.
 	hungRetry = 50 * time.Millisecond
+
+	// frontRetry is how often a jail in the background that had the terminal
+	// looks whether it is in front again: a shell sends no SIGCONT when it
+	// brings a running job to the foreground.
+	frontRetry = 200 * time.Millisecond
 )
 
 // relay is the state of both directions. At most one buffer is under way in
@@ -98,6 +103,9 @@ func (c *Console) step() {
 	if polled[wake].Revents != 0 {
 		c.serve()
 	}
+	if c.wanted && c.master >= 0 && c.outer.foreground() {
+		c.hangUpOn(c.regain())
+	}
 	if polled[outer].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
 		c.hangUp()
 	}
@@ -118,6 +126,9 @@ func (c *Console) step() {
 // as long as it takes.
 func (c *Console) patience() int {
 	wait := time.Duration(-1)
+	if c.wanted && c.master >= 0 {
+		wait = frontRetry
+	}
 	if c.hung {
 		wait = hungRetry
 	}
@@ -263,36 +274,34 @@ func (c *Console) fetch() {
 		c.budget -= n
 	}
 	c.shown = c.output[:n]
-	if n > 0 && !c.owner && c.doubled() {
-		c.shown = undoNewlines(c.shown)
+	if n > 0 && (!c.owner || c.shared) {
+		c.shown = c.adjust(c.shown)
 	}
 }
 
-// doubled reports whether both terminals turn a newline into two characters.
-func (c *Console) doubled() bool {
-	for _, fd := range [2]int{c.outer.fd, c.master} {
-		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-		if err != nil || t.Oflag&unix.OPOST == 0 || t.Oflag&unix.ONLCR == 0 {
-			return false
+// adjust makes output from inside fit an outer terminal that processes output
+// itself. In a pipeline it goes on doing so for the neighbours, whose messages
+// would come out as a staircase, but for as long as the program has it off.
+func (c *Console) adjust(b []byte) []byte {
+	outer, err := unix.IoctlGetTermios(c.outer.fd, unix.TCGETS)
+	if err != nil {
+		return b
+	}
+	inner, err := unix.IoctlGetTermios(c.master, unix.TCGETS)
+	if err != nil {
+		return b
+	}
+	if c.owner && sameSettings(outer, &c.set) {
+		process := c.before.Oflag & inner.Oflag & unix.OPOST
+		if want := outer.Oflag&^unix.OPOST | process; want != outer.Oflag {
+			outer.Oflag = want
+			c.change(*outer)
 		}
 	}
-	return true
-}
-
-// undoNewlines takes back, in place, what ONLCR did inside, for an outer
-// terminal that does it too. Every newline there came out as two characters, so
-// what is left is what the program wrote.
-func undoNewlines(b []byte) []byte {
-	n := 0
-	for _, ch := range b {
-		if ch == '\n' && n > 0 && b[n-1] == '\r' {
-			b[n-1] = ch
-			continue
-		}
-		b[n] = ch
-		n++
+	if doubles(outer, inner) {
+		return undoNewlines(b)
 	}
-	return b[:n]
+	return b
 }
 
 // hangUp passes on that the outer terminal is gone. The program gets what it

@@ -127,3 +127,26 @@ func raw(t unix.Termios) unix.Termios {
 	t.Cc[unix.VTIME] = 0
 	return t
 }
+
+// doubles reports whether two terminals in a row turn a newline into too many
+// characters.
+func doubles(outer, inner *unix.Termios) bool {
+	const both = unix.OPOST | unix.ONLCR
+	return outer.Oflag&inner.Oflag&both == both
+}
+
+// undoNewlines takes back, in place, what ONLCR did inside, for an outer
+// terminal that does it too. Every newline there came out as two characters, so
+// what is left is what the program wrote.
+func undoNewlines(b []byte) []byte {
+	n := 0
+	for _, ch := range b {
+		if ch == '\n' && n > 0 && b[n-1] == '\r' {
+			b[n-1] = ch
+			continue
+		}
+		b[n] = ch
+		n++
+	}
+	return b[:n]
+}

@@ -25,6 +25,7 @@ type page struct {
 	armed  atomic.Uint32 // 1 while the terminal is in the mode `set`
 	before unix.Termios  // what to put back
 	set    unix.Termios  // what the terminal must still have for that
+	was    unix.Termios  // or this, while a change from it to set is on its way
 
 	// Scratch of the watcher, which cannot allocate.
 	now  unix.Termios
@@ -66,7 +67,7 @@ func forkHint(errno syscall.Errno) string {
 // so that no moment is left without a rescuer.
 func (w *watcher) arm(before, set unix.Termios) {
 	w.page.armed.Store(0)
-	w.page.before, w.page.set = before, set
+	w.page.before, w.page.set, w.page.was = before, set, w.page.set
 	w.page.armed.Store(1)
 }
 
@@ -147,7 +148,7 @@ func watch(p *page, terminal, pipe uintptr) {
 	}
 	if p.armed.Load() == 1 {
 		_, _, errno := syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCGETS, uintptr(unsafe.Pointer(&p.now)))
-		if errno == 0 && sameSettings(&p.now, &p.set) {
+		if errno == 0 && (sameSettings(&p.now, &p.set) || sameSettings(&p.now, &p.was)) {
 			syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCSETS, uintptr(unsafe.Pointer(&p.before)))
 		}
 	}

@@ -1,0 +1,402 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The test binary plays three parts. Under CONSOLE_TEST=jail it is a launcher
+// with no sandbox: it gives the program a terminal as the real one does, with a
+// pid 1 of its own, which is the test binary again under CONSOLE_TEST=init.
+func TestMain(m *testing.M) {
+	switch os.Getenv("CONSOLE_TEST") {
+	case "jail":
+		os.Exit(playJail(os.Args[1:]))
+	case "init":
+		os.Exit(playInit(os.Args[1:]))
+	case "program":
+		os.Exit(playProgram(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+func fail(err error) int {
+	fmt.Fprintf(os.Stderr, "jail: %v\r\n", err)
+	return 125
+}
+
+func playJail(args []string) int {
+	c, err := Open([3]*os.File{os.Stdin, os.Stdout, os.Stderr})
+	if err != nil {
+		return fail(err)
+	}
+	defer c.Close()
+	master, slave, err := openPTY()
+	if err != nil {
+		return fail(err)
+	}
+	settings, size := c.Settings()
+	unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, &settings)
+	unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &size)
+
+	// Datagrams, so that no report is torn: a byte and a number.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fail(err)
+	}
+	inner := exec.Command("/proc/self/exe", args...)
+	inner.Env = append(os.Environ(), "CONSOLE_TEST=init", "CONSOLE_FRONT="+strconv.FormatBool(c.Foreground()))
+	inner.ExtraFiles = []*os.File{slave, os.NewFile(uintptr(pair[1]), "events")}
+	inner.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
+	for i, std := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if c.Replaced()[i] {
+			std = slave
+		}
+		switch i {
+		case 0:
+			inner.Stdin = std
+		case 1:
+			inner.Stdout = std
+		case 2:
+			inner.Stderr = std
+		}
+	}
+	if err := inner.Start(); err != nil {
+		return fail(err)
+	}
+	slave.Close()
+	unix.Close(pair[1])
+	tell := func(what byte, n int) { unix.Write(pair[0], []byte{what, byte(n)}) }
+
+	if os.Getenv("CONSOLE_FD_FLAGS") != "" {
+		flags, _ := unix.FcntlInt(0, unix.F_GETFL, 0)
+		defer func() {
+			after, _ := unix.FcntlInt(0, unix.F_GETFL, 0)
+			fmt.Printf("flags kept: %v\r\n", after == flags)
+		}()
+	}
+	err = c.Attach(master, Hooks{
+		Ready: true,
+		Foreground: func(front bool) {
+			if front {
+				tell('f', 0)
+			} else {
+				tell('b', 0)
+			}
+		},
+		Signal: func(sig syscall.Signal) { tell('s', int(sig)) },
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if os.Getenv("CONSOLE_PANIC") != "" {
+		time.Sleep(200 * time.Millisecond)
+		c.do(func() { panic("as asked") })
+		time.Sleep(time.Minute)
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	passed := make(chan os.Signal, 8)
+	signal.Notify(passed, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGTSTP)
+	go func() {
+		for sig := range passed {
+			tell('s', int(sig.(syscall.Signal)))
+			if sig == unix.SIGTERM {
+				cancel()
+			}
+		}
+	}()
+	for {
+		var b [2]byte
+		n, err := unix.Read(pair[0], b[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 2 {
+			return fail(fmt.Errorf("pid 1 is gone"))
+		}
+		if b[0] == 'S' {
+			if err := c.Suspend(syscall.Signal(b[1])); err != nil {
+				return fail(err)
+			}
+			tell('s', int(unix.SIGCONT))
+			continue
+		}
+		c.Drain(ctx)
+		return int(b[1])
+	}
+}
+
+// playInit is pid 1: it leads the session and reports what becomes of the program.
+func playInit(args []string) int {
+	// An init has no default actions; this one only plays at it.
+	for _, sig := range initIgnores {
+		setAction(sig, &sigaction{handler: ignoreSignal}, nil)
+	}
+	program := exec.Command("/proc/self/exe", args...)
+	program.Stdin, program.Stdout, program.Stderr = os.Stdin, os.Stdout, os.Stderr
+	program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Ctty: 3, Foreground: os.Getenv("CONSOLE_FRONT") == "true"}
+	program.Env = append(os.Environ(), "CONSOLE_TEST=program")
+	if err := program.Start(); err != nil {
+		unix.Write(4, []byte{'X', 127})
+		return 127
+	}
+	pid := program.Process.Pid
+	go func() {
+		for {
+			var b [2]byte
+			n, err := unix.Read(4, b[:])
+			if err == unix.EINTR {
+				continue
+			}
+			if n != 2 { // the supervisor is dead
+				unix.Kill(-pid, unix.SIGKILL)
+				os.Exit(0)
+			}
+			switch b[0] {
+			case 'f':
+				unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, pid)
+			case 'b':
+				unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, unix.Getpgrp())
+			case 's':
+				unix.Kill(-pid, syscall.Signal(b[1]))
+			}
+		}
+	}()
+	for {
+		var ws unix.WaitStatus
+		if _, err := unix.Wait4(pid, &ws, unix.WUNTRACED, nil); err == unix.EINTR {
+			continue
+		}
+		switch {
+		case ws.Stopped():
+			unix.Write(4, []byte{'S', byte(ws.StopSignal())})
+			continue
+		case ws.Signaled():
+			unix.Write(4, []byte{'X', 128 + byte(ws.Signal())})
+		default:
+			unix.Write(4, []byte{'X', byte(ws.ExitStatus())})
+		}
+		return 0
+	}
+}
+
+var initIgnores = []syscall.Signal{unix.SIGTTOU, unix.SIGTTIN, unix.SIGTSTP, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT}
+
+// playProgram has the default actions back and becomes the program.
+func playProgram(args []string) int {
+	for _, sig := range initIgnores {
+		setAction(sig, &sigaction{}, nil)
+	}
+	os.Unsetenv("CONSOLE_TEST")
+	path, err := exec.LookPath(args[0])
+	if err == nil {
+		err = syscall.Exec(path, args, os.Environ())
+	}
+	return fail(err)
+}
+
+func openPTY() (master, slave *os.File, err error) {
+	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, _ := master.SyscallConn()
+	conn.Control(func(fd uintptr) {
+		var number uint32
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err != nil {
+			return
+		}
+		if number, err = unix.IoctlGetUint32(int(fd), unix.TIOCGPTN); err != nil {
+			return
+		}
+		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	})
+	return master, slave, err
+}
+
+// screen is the user's side of an outer terminal: what a terminal emulator has.
+type screen struct {
+	t      *testing.T
+	master *os.File
+	leader *exec.Cmd // the session's leader
+
+	mu    sync.Mutex
+	shown []byte // all that was written
+	seen  int    // how far expect has come
+	hold  chan struct{}
+}
+
+// newScreen starts a session on a new terminal. In its environment $JAIL runs a
+// program with a console.
+func newScreen(t *testing.T, env []string, command ...string) *screen {
+	t.Helper()
+	master, slave, err := openPTY()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 101})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.Env = append(append(os.Environ(), "JAIL=env CONSOLE_TEST=jail "+self, "PS1=prompt> ", "HISTFILE=", "ENV="), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	s := &screen{t: t, master: master, leader: cmd}
+	go s.read()
+	t.Cleanup(func() {
+		s.master.Close() // SIGHUP for the session
+		done := make(chan struct{})
+		go func() { cmd.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			cmd.Process.Kill()
+			<-done
+		}
+	})
+	return s
+}
+
+func (s *screen) read() {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := s.master.Read(b)
+		s.mu.Lock()
+		s.shown = append(s.shown, b[:n]...)
+		hold := s.hold
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if hold != nil {
+			<-hold
+		}
+	}
+}
+
+func (s *screen) send(text string) {
+	s.t.Helper()
+	if _, err := s.master.WriteString(text); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// expect waits until text is shown, after what was expected before, and returns
+// what came in between.
+func (s *screen) expect(text string) string {
+	s.t.Helper()
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		s.mu.Lock()
+		fresh := s.shown[s.seen:]
+		if i := bytes.Index(fresh, []byte(text)); i >= 0 {
+			s.seen += i + len(text)
+			s.mu.Unlock()
+			return string(fresh[:i])
+		}
+		s.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.t.Fatalf("%q is not shown; what is, since the last:\n%q", text, s.shown[s.seen:])
+	return ""
+}
+
+func (s *screen) control(f func(fd int)) {
+	conn, err := s.master.SyscallConn()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+func (s *screen) settings() (t unix.Termios) {
+	s.control(func(fd int) {
+		got, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		t = *got
+	})
+	return t
+}
+
+func (s *screen) resize(rows, columns uint16) {
+	s.control(func(fd int) {
+		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
+	})
+}
+
+func isTaken(t unix.Termios) bool { return t.Lflag&(unix.ICANON|unix.ISIG|unix.ECHO) == 0 }
+func isRaw(t unix.Termios) bool   { return isTaken(t) && t.Oflag&unix.OPOST == 0 }
+
+// becomes waits until the settings are as wanted.
+func (s *screen) becomes(what string, ok func(unix.Termios) bool) {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if ok(s.settings()) {
+			return
+		}
+	}
+	s.t.Fatalf("the terminal's settings do not become %s: %+v", what, s.settings())
+}
+
+func (s *screen) becomesRaw()   { s.t.Helper(); s.becomes("raw", isRaw) }
+func (s *screen) becomesTaken() { s.t.Helper(); s.becomes("taken", isTaken) }
+func (s *screen) becomesAgain(before unix.Termios) {
+	s.t.Helper()
+	s.becomes("those before jail", func(t unix.Termios) bool { return t == before })
+}
+
+// shell starts an interactive shell with job control that leaves the settings
+// of the terminal alone while it reads a line.
+func shell(t *testing.T) *screen {
+	t.Helper()
+	s := newScreen(t, nil, "bash", "--noprofile", "--norc", "--noediting", "-i")
+	s.expect("prompt> ")
+	return s
+}
+
+// processes are the pids of the processes whose command name and parent match.
+func childrenOf(parent int) (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if ppid, _ := strconv.Atoi(fields[1]); ppid == parent {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func commandName(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(b))
+}
