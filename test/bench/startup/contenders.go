@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// contender is a way to start /bin/true.
+type contender struct {
+	name string
+	argv []string
+}
+
+// The names that the targets speak of.
+const (
+	jailSame    = "jail, same mounts"
+	jailBrowser = "jail, browser profile"
+	minimalC    = "minimal C program"
+	bubblewrap  = "bubblewrap"
+	firejail    = "firejail, default"
+)
+
+// contenders lists the ways that this machine has, and names those that it has not.
+func contenders(tree, work, only string) (found []contender, missing []string, err error) {
+	jail := filepath.Join(tree, "bin", "jail")
+	same := filepath.Join(tree, "test", "bench", "same.yaml")
+	bundle := filepath.Join(work, "bundle")
+	if out, err := exec.Command(jail, "compile", "--bundle", bundle, "--profile", same, "--", "/bin/true").CombinedOutput(); err != nil {
+		return nil, nil, fmt.Errorf("jail compile: %w: %s", err, out)
+	}
+	state := filepath.Join(work, "state")
+	all := []contender{
+		{"no sandbox", []string{"/bin/true"}},
+		{minimalC, []string{filepath.Join(tree, "bin", "minimal"), "/bin/true"}},
+		{jailSame, []string{jail, "--profile", same, "/bin/true"}},
+		{jailBrowser, []string{jail, "--profile", "browser", "/bin/true"}},
+		{bubblewrap, strings.Fields("bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp /bin/true")},
+		{"nsjail", strings.Fields("nsjail --mode o --really_quiet --bindmount_ro / --tmpfsmount /tmp -- /bin/true")},
+		{"crun, jail's bundle", []string{"crun", "--root", state + "-crun", "run", "--bundle", bundle, "jail-bench-crun"}},
+		{"runc, jail's bundle", []string{"runc", "--root", state + "-runc", "run", "--bundle", bundle, "jail-bench-runc"}},
+		{firejail, []string{"firejail", "--quiet", "/bin/true"}},
+	}
+	for _, c := range all {
+		if !strings.Contains(c.name, only) {
+			continue
+		}
+		path, err := program(c.argv[0])
+		if err != nil {
+			missing = append(missing, c.argv[0])
+			continue
+		}
+		c.argv[0] = path
+		found = append(found, c)
+	}
+	return found, missing, nil
+}
+
+// program finds a program where an ordinary user's PATH may not lead: Debian has runc in /usr/sbin.
+func program(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	if _, there := os.Stat("/usr/sbin/" + name); there == nil {
+		return "/usr/sbin/" + name, nil
+	}
+	return "", err
+}

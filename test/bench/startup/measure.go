@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// measurement is one contender's times in milliseconds.
+type measurement struct {
+	Name   string   `json:"name"`
+	Argv   []string `json:"argv"`
+	Min    float64  `json:"min_ms"`
+	Median float64  `json:"median_ms"`
+	P90    float64  `json:"p90_ms"`
+	// Failed says why a contender could not be measured on this machine.
+	Failed string `json:"failed,omitempty"`
+}
+
+// measure starts the contenders in turn. One whose first start fails is left out with its reason; one that fails
+// later makes the whole run worthless.
+func measure(list []contender, rounds int) ([]measurement, error) {
+	devNull, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer devNull.Close()
+	result := make([]measurement, len(list))
+	times := make([][]float64, len(list))
+	for i, c := range list {
+		result[i] = measurement{Name: c.name, Argv: c.argv}
+		// Warm caches, and jail's compiled filter, are the usual case: nobody waits for the first start only.
+		if out, err := exec.Command(c.argv[0], c.argv[1:]...).CombinedOutput(); err != nil {
+			result[i].Failed = strings.TrimSpace(fmt.Sprintf("%v: %s", err, bytes.TrimSpace(out)))
+		}
+	}
+	const warmUp = 5
+	for round := range rounds + warmUp {
+		for i, c := range list {
+			if result[i].Failed != "" {
+				continue
+			}
+			took, err := startToExit(c.argv, devNull)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w", c.name, round, err)
+			}
+			if round >= warmUp {
+				times[i] = append(times[i], took)
+			}
+		}
+	}
+	for i := range result {
+		if t := times[i]; len(t) > 0 {
+			slices.Sort(t)
+			result[i].Min, result[i].Median, result[i].P90 = t[0], quantile(t, 0.5), quantile(t, 0.9)
+		}
+	}
+	return result, nil
+}
+
+// quantile takes sorted values.
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	low := int(at)
+	high := min(low+1, len(sorted)-1)
+	return sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
+}
+
+// startToExit gives milliseconds. Go's fork is a vfork that shares memory until the exec, as posix_spawn(3) is.
+func startToExit(argv []string, devNull *os.File) (float64, error) {
+	null := devNull.Fd()
+	attr := &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{null, null, null}}
+	begun := time.Now()
+	pid, err := syscall.ForkExec(argv[0], argv, attr)
+	if err != nil {
+		return 0, err
+	}
+	var status syscall.WaitStatus
+	for {
+		if _, err = syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
+			break
+		}
+	}
+	took := time.Since(begun)
+	if err != nil {
+		return 0, err
+	}
+	if status.ExitStatus() != 0 {
+		return 0, fmt.Errorf("ended with status %#x", int(status))
+	}
+	return float64(took.Microseconds()) / 1000, nil
+}
+
+func kernel() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
