@@ -1,0 +1,86 @@
+package sandbox
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// hostState is what a sandbox might leave on the host: mounts of this namespace, files beside the bundle.
+func hostState(t *testing.T, dir string) string {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(dir + "/*")
+	return string(mounts) + strings.Join(files, "\n")
+}
+
+// TestKilledAtAnyMoment kills the supervisor with SIGKILL at random moments of the start and looks for what is left.
+func TestKilledAtAnyMoment(t *testing.T) {
+	mark := fmt.Sprintf("%d.%d", 8000000+os.Getpid(), time.Now().Nanosecond())
+	data := t.TempDir()
+	b := shellBundle("sleep " + mark)
+	b.Spec.Mounts = append(b.Spec.Mounts, bind(data, "/data"))
+	before := hostState(t, data)
+
+	// How long a start takes here decides the moments.
+	began := time.Now()
+	sees(t, shellBundle("true"))
+	span := 2 * time.Since(began)
+
+	started := 0
+	for i := 0; i < 200; i++ {
+		cmd := command(t, b)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(span))
+		if processesWith(mark) > 0 {
+			started++
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for processesWith(mark) > 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d processes are left", processesWith(mark))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if after := hostState(t, data); after != before {
+		t.Errorf("something is left on the host:\nbefore\n%s\nafter\n%s", before, after)
+	}
+	if started == 0 || started == 200 {
+		t.Errorf("the kills did not fall on both sides of the start: %d of 200 were started", started)
+	}
+	t.Logf("%d of 200 had started their program when killed", started)
+}
+
+func TestAHundredAtOnce(t *testing.T) {
+	var wg sync.WaitGroup
+	errs := make(chan error, 100)
+	for i := range 100 {
+		cmd := command(t, shellBundle(fmt.Sprintf("sleep 0.2; echo %d", i)))
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			out, err := cmd.CombinedOutput()
+			if want := fmt.Sprintf("%d\n", i); err != nil || string(out) != want {
+				errs <- fmt.Errorf("sandbox %d: %v: %q", i, err, out)
+			}
+		}()
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+}
