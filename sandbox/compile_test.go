@@ -145,7 +145,10 @@ func TestBundlesThatAreRefused(t *testing.T) {
 		{func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 2, Hard: 1}} }, "above hard limit"},
 		{func(s *specs.Spec) { s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_FUN"}} }, `unknown capability "CAP_FUN"`},
 		{func(s *specs.Spec) { s.Process.Capabilities = &specs.LinuxCapabilities{Ambient: []string{"CAP_CHOWN"}} }, "ambient in permitted"},
-		{func(s *specs.Spec) { s.Process.NoNewPrivileges = false; s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow} }, "a system-call filter needs no_new_privs"},
+		{func(s *specs.Spec) {
+			s.Process.NoNewPrivileges = false
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}
+		}, "a system-call filter needs no_new_privs"},
 		{func(s *specs.Spec) { s.Mounts[0].Source = "/none" }, "bind /none at /usr"},
 		{func(s *specs.Spec) { s.Mounts[0].Source = "/loop" }, "too many levels of symbolic links"},
 		{func(s *specs.Spec) { s.Mounts[0].Source = "" }, "the source is empty"},

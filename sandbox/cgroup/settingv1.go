@@ -310,10 +310,11 @@ func (t *translationV1) ioMax(text, at string) bool {
 	return true
 }
 
-// sharesFor turns v2's cpu.weight back into v1's shares, along the curve that goes the other way.
+// sharesFor turns v2's cpu.weight back into v1's shares: the most that come to this weight along the curve that
+// goes the other way, so that the default of 100 becomes the default of 1024.
 func sharesFor(weight uint64) uint64 {
-	return uint64(2 + sort.Search(262144-2, func(i int) bool {
-		return cgroups.ConvertCPUSharesToCgroupV2Value(uint64(i+2)) >= weight
+	return uint64(1 + sort.Search(262144-1, func(i int) bool {
+		return cgroups.ConvertCPUSharesToCgroupV2Value(uint64(i+2)) > weight
 	}))
 }
 

@@ -24,6 +24,17 @@ func (r Reading) MarshalJSON() ([]byte, error) {
 	return strconv.AppendUint(nil, r.Value, 10), nil
 }
 
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Reading) UnmarshalJSON(text []byte) error {
+	*r = Reading{}
+	if string(text) == "null" {
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	*r = Reading{Value: n, Known: err == nil}
+	return err
+}
+
 // Stats is what the processes of a group use and have used. Maxima are unknown where there is no limit.
 type Stats struct {
 	Memory        Reading `json:"memory_bytes"`

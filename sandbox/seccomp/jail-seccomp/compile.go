@@ -121,10 +121,7 @@ func buildOne(set *rules.Set, t *rules.Table, native bool) (*libseccomp.ScmpFilt
 		for _, e := range t.Calls[n] {
 			call := libseccomp.ScmpSyscall(n)
 			if !native {
-				// libseccomp finds the number of another architecture through
-				// the name that belongs to the native one. Where there is no
-				// name it needs our help.
-				if _, own := rules.OwnNumber(e.Name, t.Arch); own {
+				if beyondLibseccomp(&e, t.Arch) {
 					extra.Calls[n] = append(extra.Calls[n], e)
 					continue
 				}
@@ -138,6 +135,15 @@ func buildOne(set *rules.Set, t *rules.Table, native bool) (*libseccomp.ScmpFilt
 		}
 	}
 	return filter, extra, nil
+}
+
+// beyondLibseccomp tells what libseccomp gets wrong about another architecture
+// than the native one. It finds a number there only by a name that it knows
+// itself; and it takes the arguments of x32 for 32 bits, which leaves the high
+// halves of lengths and offsets unseen.
+func beyondLibseccomp(e *rules.Entry, a rules.Arch) bool {
+	_, own := rules.OwnNumber(e.Name, a)
+	return own || a.Name == specs.ArchX32 && len(e.Conds) > 0
 }
 
 func emptyFilter(standard uint32) (*libseccomp.ScmpFilter, error) {

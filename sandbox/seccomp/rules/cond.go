@@ -8,6 +8,10 @@ import (
 	"jail/sandbox/seccomp/bpf"
 )
 
+// noCall is the number by which a tracer skips a call; libseccomp leaves it to
+// the default action, and the kernel knows no such call.
+const noCall = math.MaxUint32
+
 // takes says whether a call came through this architecture. x86_64 and x32
 // share a token; the number tells them apart.
 func (a *Arch) takes(call *bpf.Call) bool {
@@ -16,9 +20,9 @@ func (a *Arch) takes(call *bpf.Call) bool {
 	}
 	switch a.Name {
 	case specs.ArchX86_64:
-		return call.Number < X32Bit
+		return call.Number < X32Bit || call.Number == noCall
 	case specs.ArchX32:
-		return call.Number >= X32Bit
+		return call.Number >= X32Bit && call.Number != noCall
 	}
 	return true
 }

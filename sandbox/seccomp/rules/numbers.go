@@ -44,12 +44,12 @@ var newerX86_64 = []numbered{
 	{"uprobe", 336},
 }
 
-// i386Direct are the calls of i386 that came beside socketcall(2) and ipc(2) in
+// i386Direct are the calls of i386 that came beside socketcall(2) and ipc(2), most in
 // Linux 4.3 and 5.1. libseccomp cannot name them without the old ones.
 var i386Direct = []numbered{
 	{"socket", 359}, {"socketpair", 360}, {"bind", 361}, {"connect", 362}, {"listen", 363}, {"accept4", 364},
 	{"getsockopt", 365}, {"setsockopt", 366}, {"getsockname", 367}, {"getpeername", 368}, {"sendto", 369},
-	{"sendmsg", 370}, {"recvfrom", 371}, {"recvmsg", 372}, {"shutdown", 373},
+	{"sendmsg", 370}, {"recvfrom", 371}, {"recvmsg", 372}, {"shutdown", 373}, {"recvmmsg", 337}, {"sendmmsg", 345},
 	{"semget", 393}, {"semctl", 394}, {"shmget", 395}, {"shmctl", 396}, {"shmat", 397}, {"shmdt", 398},
 	{"msgget", 399}, {"msgsnd", 400}, {"msgrcv", 401}, {"msgctl", 402},
 }
