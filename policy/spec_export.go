@@ -17,6 +17,9 @@ import (
 //   - Where the profile maps no user id 0, one is added from the caller's
 //     subordinate ids, and a group id likewise: runc and crun set a container up
 //     as its root. The program does not become it; it runs as process.user says.
+//     Root's runc starts such a bundle. An ordinary user's runc gives its pipes to
+//     the container's root, which it may do only where that is the user: there
+//     process.uid and process.gid have to be 0 (seen with runc 1.1).
 //
 // What the other runtimes cannot do is said in the warnings.
 func (c *Compiled) Export(dir string, h *Host) *Compiled {
@@ -37,9 +40,15 @@ func (c *Compiled) Export(dir string, h *Host) *Compiled {
 	linux := *spec.Linux
 	spec.Linux = &linux
 	if slices.ContainsFunc(linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
+		had := len(linux.UIDMappings) + len(linux.GIDMappings)
 		var uids, gids bool
 		linux.UIDMappings, uids = mapRoot(linux.UIDMappings, h.SubUIDs)
 		linux.GIDMappings, gids = mapRoot(linux.GIDMappings, h.SubGIDs)
+		added := len(linux.UIDMappings)+len(linux.GIDMappings) > had
+		if uids && gids && added && h.UID != 0 {
+			warn("the container's root is a subordinate id: runc can start this bundle as root, but not as "+h.User,
+				"set process.uid and process.gid to 0 to start it without privileges")
+		}
 		if !uids || !gids {
 			warn("no user or group id 0 is mapped, and no subordinate id is left for it: runc and crun cannot start this bundle",
 				"set process.uid and process.gid to 0, or add the user to /etc/subuid and /etc/subgid")

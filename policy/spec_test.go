@@ -370,7 +370,7 @@ func TestExport(t *testing.T) {
 		Process:    Process{UIDMap: []IDMapping{{1000, 1000, 1}}, GIDMap: []IDMapping{{1000, 1000, 1}}},
 	}
 	c := compiled(t, r)
-	out := c.Export("/b,1", &Host{SubUIDs: []IDRange{{100000, 10}}, SubGIDs: []IDRange{{1000, 10}}})
+	out := c.Export("/b,1", &Host{UID: 0, SubUIDs: []IDRange{{100000, 10}}, SubGIDs: []IDRange{{1000, 10}}})
 	if got := mountText(out.Spec.Mounts[0]); !strings.HasSuffix(got, `upperdir=/b\,1/overlay/0/upper,workdir=/b\,1/overlay/0/work`) {
 		t.Errorf("overlay %s", got)
 	}
@@ -383,6 +383,10 @@ func TestExport(t *testing.T) {
 	checkOCI(t, out.Spec)
 	if got := mountText(c.Spec.Mounts[0]); !strings.Contains(got, "upperdir=overlay/0/upper") || len(c.Spec.Linux.UIDMappings) != 1 {
 		t.Errorf("Export changed the bundle it was given: %s", got)
+	}
+	out = c.Export("/b", &Host{UID: 1000, User: "ada", SubUIDs: []IDRange{{100000, 10}}, SubGIDs: []IDRange{{100000, 10}}})
+	if len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0].Cause, "not as ada") {
+		t.Errorf("for an ordinary user the warnings are %v", out.Warnings)
 	}
 	if out := c.Export("/b", &Host{}); len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0].Cause, "id 0") {
 		t.Errorf("without subordinate ids the warnings are %v", out.Warnings)
