@@ -17,7 +17,7 @@ import (
 //	first process  't' + descriptor    the master of the sandbox's terminal
 //	program        'p'                 about to become the program
 //	pid 1          4 bytes             wait status of a program that stopped
-//	supervisor     'm'                 the id maps are written
+//	supervisor     'm'                 what was waited for is done: the cgroup joined, the id maps written
 type channel struct {
 	fd      int
 	program atomic.Int32 // process id of the program as seen here, 0 until it has said 'p'
@@ -72,6 +72,14 @@ func (c *channel) drain() {
 			return
 		}
 	}
+}
+
+// tell lets a waiting process go on.
+func (c *channel) tell(kind byte) error {
+	if err := unix.Send(c.fd, []byte{kind}, unix.MSG_NOSIGNAL); err != nil {
+		return &Error{What: "tell the sandbox to go on", Cause: err, Exit: 125}
+	}
+	return nil
 }
 
 func (c *channel) close() { _ = unix.Close(c.fd) }

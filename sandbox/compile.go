@@ -170,17 +170,17 @@ type join struct {
 
 var cloneFlags = map[specs.LinuxNamespaceType]uint64{
 	specs.UserNamespace: unix.CLONE_NEWUSER, specs.MountNamespace: unix.CLONE_NEWNS, specs.PIDNamespace: unix.CLONE_NEWPID,
-	specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.CgroupNamespace: unix.CLONE_NEWCGROUP,
-	specs.NetworkNamespace: unix.CLONE_NEWNET,
-	// A process cannot be made in a new time namespace, only its next child: time_namespaces(7).
-	specs.TimeNamespace: 0,
+	specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET,
+	// A cgroup namespace made by the clone would have the supervisor's cgroup as its root, not the sandbox's:
+	// cgroup_namespaces(7). A process cannot be made in a new time namespace, only its next child: time_namespaces(7).
+	specs.CgroupNamespace: 0, specs.TimeNamespace: 0,
 }
 
 // cloneText names the namespaces in a fixed order.
 func (p *Plan) cloneText() string {
 	var names []string
 	for _, k := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,
-		specs.UTSNamespace, specs.CgroupNamespace, specs.NetworkNamespace} {
+		specs.UTSNamespace, specs.NetworkNamespace} {
 		if p.clone&cloneFlags[k] != 0 {
 			names = append(names, string(k))
 		}
@@ -219,6 +219,7 @@ func (c *compiler) chooseNamespaces() error {
 	if !c.has(specs.UserNamespace) && c.facts.UID != 0 {
 		return c.fail("/linux/namespaces", "linux.namespaces", fmt.Errorf("only root can make a sandbox without a user namespace"), "add user to namespaces")
 	}
+	c.plan.Resources = c.spec.Linux.Resources
 	c.plan.orphans = !c.has(specs.PIDNamespace)
 	return nil
 }
@@ -295,6 +296,9 @@ func (c *compiler) begin() error {
 		c.plan.add(inSetup, c.origin("/process/oomScoreAdj"), oomScore{*adj})
 	}
 	c.plan.add(inSetup, "", newSession{}, umask{0})
+	if c.has(specs.CgroupNamespace) {
+		c.plan.add(inSetup, "", newCgroupNamespace{})
+	}
 	if c.has(specs.UserNamespace) && !c.grants("unshare", "clone3", "mount") {
 		c.plan.add(inSetup, "", denyUserNamespaces{})
 	}

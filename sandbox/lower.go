@@ -37,6 +37,9 @@ func (p *Plan) lower(in lowerInput) *lowered {
 		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&in.shared.first))}, pid)
 		a.op(opExit, val(0))
 	}
+	if in.hold {
+		a.await()
+	}
 	for _, ph := range []phase{inSetup, inReaper, inProgram} {
 		if ph == inProgram {
 			a.rows[a.forkRow].args[1] = uintptr(len(a.rows))
@@ -57,6 +60,7 @@ type lowerInput struct {
 	console terminalInput
 	joins   []joinFD
 	shared  *report
+	hold    bool
 }
 
 // commandLine is this process's own arguments, where the kernel put them.

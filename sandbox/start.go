@@ -24,6 +24,9 @@ type Options struct {
 	// ParentUserNS is a user namespace to make the sandbox's own below, or nil; the namespaces that the plan joins
 	// belong to it. The program has no rights in it: user_namespaces(7), "Interaction of user namespaces and other types".
 	ParentUserNS *os.File
+	// Hold, when not nil, is called with the first process before it does anything, for a cgroup that a process
+	// must be written into (cgroup v1). An error ends the start.
+	Hold func(pid int) error
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }
@@ -71,7 +74,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
 	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}}
-	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared}
+	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared, hold: o.Hold != nil}
 	defer in.closeJoins()
 	if err := p.openJoins(&in, o.ParentUserNS); err != nil {
 		proc.events.close()
@@ -101,17 +104,35 @@ func (p *Plan) Start(o Options) (*Process, error) {
 			return nil, err
 		}
 	}
-	if p.idmap != nil {
-		if err := proc.mapIDs(); err != nil {
-			proc.Kill()
-			_, _ = proc.wait()
-			return nil, err
-		}
+	if err := proc.prepare(o.Hold); err != nil {
+		proc.Kill()
+		_, _ = proc.wait()
+		proc.events.close()
+		return nil, err
 	}
 	return proc, nil
 }
 
-// mapIDs writes the id maps of a sandbox that waits for them and lets it go on.
+// prepare does for the first process what it cannot do for itself, in the order in which it waits for it.
+func (p *Process) prepare(hold func(pid int) error) error {
+	if hold != nil {
+		if err := hold(p.pid); err != nil {
+			return err
+		}
+		if err := p.events.tell('m'); err != nil {
+			return err
+		}
+	}
+	if p.plan.idmap == nil {
+		return nil
+	}
+	if err := p.mapIDs(); err != nil {
+		return err
+	}
+	return p.events.tell('m')
+}
+
+// mapIDs writes the id maps of a sandbox that waits for them.
 func (p *Process) mapIDs() error {
 	for _, m := range []struct {
 		file, program string
@@ -139,9 +160,6 @@ func (p *Process) mapIDs() error {
 			}
 			return e
 		}
-	}
-	if _, err := unix.Write(p.events.fd, []byte{'m'}); err != nil {
-		return &Error{What: "tell the sandbox of its id maps", Cause: err, Exit: 125}
 	}
 	return nil
 }

@@ -85,12 +85,18 @@ func (w awaitIDMap) String() string {
 }
 
 func (w awaitIDMap) lower(a *assembler) {
-	a.op(unix.SYS_RECVFROM, val(eventsFD), a.bytes(make([]byte, 1)), val(1), val(0), val(0), val(0))
+	a.await()
 	if w.become {
 		gid, uid := val(w.maps.gids[0].ContainerID), val(w.maps.uids[0].ContainerID)
 		a.op(unix.SYS_SETRESGID, gid, gid, gid)
 		a.op(unix.SYS_SETRESUID, uid, uid, uid)
 	}
+}
+
+// await waits for the supervisor's word. Should the supervisor be gone there is none to come, and what follows
+// fails for want of what was waited for.
+func (a *assembler) await() {
+	a.op(unix.SYS_RECVFROM, val(eventsFD), a.bytes(make([]byte, 1)), val(1), val(0), val(0), val(0))
 }
 
 // denyUserNamespaces sets the limit of nested user namespaces to none: a second lock behind the system-call
@@ -105,6 +111,12 @@ func (denyUserNamespaces) lower(a *assembler) {
 	a.op(unix.SYS_CLOSE, fd).tolerate(unix.EBADF)
 	a.free = append(a.free, uint8(fd.v))
 }
+
+// newCgroupNamespace makes the sandbox's own cgroup the root of what it can see: cgroup_namespaces(7).
+type newCgroupNamespace struct{}
+
+func (newCgroupNamespace) String() string     { return "make a cgroup namespace" }
+func (newCgroupNamespace) lower(a *assembler) { a.op(unix.SYS_UNSHARE, val(unix.CLONE_NEWCGROUP)) }
 
 // newSession leaves the caller's session, so that no controlling terminal of the caller's is in reach.
 type newSession struct{}
