@@ -33,6 +33,10 @@ type Host struct {
 	ConfigHome, StateHome, CacheHome, DataHome string
 	RuntimeDir                                 string // "" where the session has none
 
+	// Executable is the jail program itself, which no sandbox may write
+	// (CVE-2019-5736); "" where it is not known.
+	Executable string
+
 	// Shipped holds the profiles inside the binary as NAME.yaml.
 	Shipped fs.FS
 }
@@ -92,6 +96,7 @@ func CurrentHost(shipped fs.FS) (*Host, error) {
 	if h.Groups, err = os.Getgroups(); err != nil {
 		return nil, errors.New("read supplementary groups: " + err.Error())
 	}
+	h.Executable, _ = os.Executable() // not known: nothing to protect by path
 	h.User = h.Env["USER"]
 	h.Home = h.Env["HOME"]
 	// The environment is the caller's to set; the account database answers only

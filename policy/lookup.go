@@ -14,6 +14,7 @@ import (
 type lookup struct {
 	fs   HostFS
 	seen map[string]*looked
+	dirs map[string][]string
 }
 
 type looked struct {
@@ -35,6 +36,21 @@ func (l *lookup) lstat(p string) *looked {
 	}
 	l.seen[p] = r
 	return r
+}
+
+// readDir keeps listings: several device sets look in /dev.
+func (l *lookup) readDir(dir string) ([]string, error) {
+	if names, ok := l.dirs[dir]; ok {
+		return names, nil
+	}
+	names, err := l.fs.ReadDir(dir)
+	if err == nil {
+		if l.dirs == nil {
+			l.dirs = map[string][]string{}
+		}
+		l.dirs[dir] = names
+	}
+	return names, err
 }
 
 // maxLinks is the kernel's own limit (path_resolution(7)).

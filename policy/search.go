@@ -224,7 +224,7 @@ func Profiles(h *Host) []Listed {
 			}
 		}
 	}
-	for _, name := range shippedNames(h) {
+	for _, name := range embeddedNames(h) {
 		file := shippedPrefix + name + profileSuffix
 		text, err := fs.ReadFile(h.Shipped, name+profileSuffix)
 		add(&source{file: file, name: name, text: text}, err, name, file)
@@ -233,7 +233,7 @@ func Profiles(h *Host) []Listed {
 	return all
 }
 
-func shippedNames(h *Host) []string {
+func embeddedNames(h *Host) []string {
 	if h.Shipped == nil {
 		return nil
 	}
@@ -251,7 +251,7 @@ func shippedNames(h *Host) []string {
 }
 
 func profileNames(h *Host) []string {
-	names := shippedNames(h)
+	names := embeddedNames(h)
 	for _, dir := range SearchPath(h) {
 		files, err := h.FS.ReadDir(dir)
 		if err != nil {

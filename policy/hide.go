@@ -1,0 +1,235 @@
+package policy
+
+import (
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxListed bounds how many names a pattern may make jail look at.
+const maxListed = 200000
+
+// hide finds what the hide entries cover: every match of a pattern, at every
+// path inside that shows the same file of the host.
+func (t *tree) hide() {
+	for _, h := range t.hides {
+		if !h.active {
+			continue
+		}
+		if !isPattern(h.pattern) {
+			t.hidePath(h, h.pattern)
+			continue
+		}
+		inside := globber{view: &t.view, left: maxListed}
+		inside.expand("/", components(h.pattern))
+		for _, p := range inside.matches {
+			t.hidePath(h, p)
+		}
+		if t.hideOnHost(h, inside.left) < 0 {
+			t.r.fail(h.origin, h.key+".path", "the pattern makes jail look at more than "+strconv.Itoa(maxListed)+" files", "start it further down, or use fewer **")
+		}
+	}
+}
+
+// hidePath hides one path inside, and the host's file of that name wherever
+// else it is shown.
+func (t *tree) hidePath(h *hideItem, p string) {
+	if slices.Contains(h.regranted, p) {
+		return
+	}
+	s := t.view.resolve(p, true)
+	hosts := make([]string, 0, 2)
+	if s.exists && s.host != "" {
+		if f := t.r.look.walk(s.host); f.err == nil {
+			hosts = append(hosts, f.path)
+		}
+	}
+	if f := t.r.look.walk(p); f.err == nil && !slices.Contains(hosts, f.path) {
+		hosts = append(hosts, f.path)
+	}
+	for _, host := range hosts {
+		t.hideHost(h, host)
+	}
+	if !s.exists && s.entry != nil && s.entry.Kind == KindRW && !isPattern(h.pattern) {
+		t.r.warn(h.origin, h.key+".path", printable(p)+" does not exist now, so there is nothing to hide; what is made there during the run can be seen",
+			"make it before the start")
+	}
+}
+
+// hideOnHost expands the pattern over the host's own names, for what is shown
+// under another path inside. It gives what is left of the budget, negative when
+// that was passed.
+func (t *tree) hideOnHost(h *hideItem, left int) int {
+	var elsewhere []string
+	for _, i := range t.shown() {
+		for _, src := range i.hosts(i.Path) {
+			if src != i.Path {
+				elsewhere = append(elsewhere, src)
+			}
+		}
+	}
+	if len(elsewhere) == 0 || left < 0 {
+		return left
+	}
+	root := &fsItem{Entry: Entry{Path: "/", Kind: KindRO, Source: "/", SourceType: fs.ModeDir}}
+	g := globber{view: &view{look: t.r.look, root: root}, left: left, within: elsewhere}
+	g.expand("/", components(h.pattern))
+	for _, p := range g.matches {
+		if f := t.r.look.walk(p); f.err == nil {
+			t.hideHost(h, f.path)
+		}
+	}
+	return g.left
+}
+
+// shown gives the entries that show files of the host, the root too.
+func (t *tree) shown() []*fsItem {
+	var all []*fsItem
+	for _, i := range append([]*fsItem{t.root}, t.items...) {
+		if i != nil && !i.dropped && (i.HostBacked() || i.Kind == KindOverlay) {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// hideHost hides a file of the host, by its canonical path, wherever it is shown.
+func (t *tree) hideHost(h *hideItem, host string) {
+	st := t.r.look.lstat(host)
+	for _, i := range t.shown() {
+		for _, src := range i.hosts(i.Path) {
+			switch {
+			case under(host, src) && host != src:
+				p := join(i.Path, below(host, src))
+				if t.view.cover(p) != i || slices.Contains(h.regranted, p) {
+					continue
+				}
+				t.hidden(Hidden{Path: p, Dir: st.stat.Mode.IsDir(), Pattern: h.pattern, Origin: h.origin})
+				if i.Kind == KindRW && !strings.Contains(h.pattern, "**") {
+					t.pin(i, p, h.origin, "keeps "+h.pattern+" hidden", "")
+				}
+			case !under(src, host) || slices.Contains(h.regranted, i.Path):
+			case i.rank <= h.rank:
+				t.hidden(Hidden{Path: i.Path, Dir: i.IsDir(), Pattern: h.pattern, Origin: h.origin})
+			case src != host:
+				t.r.fail(i.Origin, i.key, "the source "+printable(src)+" lies below "+printable(host)+", which is hidden ("+h.origin.String()+")",
+					"take the hide away with 'without: {filesystem: ["+quote(h.pattern)+"]}'")
+			}
+		}
+	}
+}
+
+func (t *tree) hidden(h Hidden) {
+	all := &t.r.out.Hidden
+	if !slices.ContainsFunc(*all, func(o Hidden) bool { return under(h.Path, o.Path) }) {
+		*all = append(slices.DeleteFunc(*all, func(o Hidden) bool { return under(o.Path, h.Path) }), h)
+	}
+}
+
+// pin binds the directories between an entry and a covered path onto
+// themselves: a mount point cannot be renamed, so the program cannot move the
+// cover away with its parent and make a new tree in its place for the next run.
+func (t *tree) pin(e *fsItem, p string, o Origin, reason, protects string) {
+	for dir := parent(p); dir != e.Path && under(dir, e.Path); dir = parent(dir) {
+		if t.view.entries[dir] != nil {
+			return // what is above it was pinned with it, or is an entry anyway
+		}
+		src := join(e.Source, below(dir, e.Path))
+		i := &fsItem{rank: e.rank, active: true, Entry: Entry{
+			Path: dir, Written: dir, Kind: KindRW, Source: src, SourceType: fs.ModeDir,
+			Options: e.Options, Recursive: e.Recursive, Origin: o, Reason: reason,
+		}}
+		t.items = append(t.items, i)
+		t.view.entries[dir] = i
+		if protects != "" {
+			t.r.out.Protected = append(t.r.out.Protected, Protected{Path: dir, Source: src, How: "pin", Reason: protects})
+		}
+	}
+}
+
+// globber expands a pattern over a view.
+type globber struct {
+	view    *view
+	within  []string // only paths above or below these; nil for all
+	left    int      // names that may still be looked at
+	matches []string
+}
+
+// expand matches the components of a pattern below dir, which is canonical.
+func (g *globber) expand(dir string, pattern []string) {
+	if g.left < 0 || !g.wanted(dir) {
+		return
+	}
+	if len(pattern) == 0 {
+		if dir != "/" && !slices.Contains(g.matches, dir) {
+			g.matches = append(g.matches, dir)
+		}
+		return
+	}
+	head, rest := pattern[0], pattern[1:]
+	if head != "**" && !isPattern(head) {
+		if s := g.view.resolve(join(dir, head), len(rest) > 0); s.exists {
+			g.expand(s.path, rest)
+		}
+		return
+	}
+	if head == "**" && len(rest) > 0 {
+		g.expand(dir, rest) // ** standing for nothing
+	}
+	for _, name := range g.list(dir) {
+		p := join(dir, name)
+		switch {
+		case head != "**" && !matchWord(head, name):
+		case len(rest) == 0:
+			g.expand(p, nil)
+		case head == "**":
+			// Links are not followed: what they lead to is found under its own name,
+			// and a loop would never end.
+			if s := g.view.resolve(p, false); s.exists && s.dir && !g.isLink(s) {
+				g.expand(p, pattern)
+			}
+		default:
+			if s := g.view.resolve(p, true); s.exists && s.dir {
+				g.expand(s.path, rest)
+			}
+		}
+	}
+}
+
+func (g *globber) isLink(s spot) bool {
+	if s.host == "" {
+		return s.entry != nil && s.entry.Kind == KindSymlink
+	}
+	return g.view.look.lstat(s.host).stat.Mode&fs.ModeSymlink != 0
+}
+
+func (g *globber) wanted(dir string) bool {
+	return g.within == nil || slices.ContainsFunc(g.within, func(w string) bool { return under(dir, w) || under(w, dir) })
+}
+
+// list gives the names in a directory inside: those of the host, and of entries
+// put there.
+func (g *globber) list(dir string) []string {
+	var names []string
+	cover := g.view.cover(dir)
+	if cover == nil {
+		return nil
+	}
+	for _, h := range cover.hosts(dir) {
+		// A directory that cannot be read shows the program nothing either.
+		got, err := g.view.look.fs.ReadDir(h)
+		if err == nil {
+			names = append(names, got...)
+		}
+	}
+	for p := range g.view.entries {
+		if parent(p) == dir {
+			names = append(names, path.Base(p))
+		}
+	}
+	g.left -= len(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,134 @@
+package policy
+
+import (
+	"io/fs"
+	"slices"
+)
+
+// ownDir is a directory or file of jail's own.
+type ownDir struct {
+	path   string
+	how    string // ro or hide
+	reason string
+	file   bool
+}
+
+// own lists what no sandbox may write, or in part see: a program that could
+// would loosen its own next run.
+func (r *resolver) own() []ownDir {
+	h := r.host
+	dirs := []ownDir{
+		{h.ConfigHome + "/jail", "ro", "jail's profiles", false},
+		{h.StateHome + "/jail", "hide", "jail's state and the homes of other sandboxes", false},
+		{h.CacheHome + "/jail", "ro", "jail's caches", false},
+	}
+	if h.RuntimeDir != "" {
+		dirs = append(dirs, ownDir{h.RuntimeDir + "/jail", "hide", "the control sockets of running sandboxes", false})
+	}
+	if h.UID == 0 {
+		dirs = append(dirs, ownDir{parent(systemProfiles), "ro", "the machine's profiles", false})
+	}
+	if h.Executable != "" {
+		dirs = append(dirs, ownDir{h.Executable, "ro", "the jail program", true})
+	}
+	for _, l := range r.profile.Layers {
+		if l.Path != "" && !slices.ContainsFunc(dirs, func(d ownDir) bool { return under(l.Path, d.path) }) {
+			dirs = append(dirs, ownDir{l.Path, "ro", "a file of this profile", true})
+		}
+	}
+	return dirs
+}
+
+// protect covers jail's own directories wherever the profile would let the
+// program write or see them, also when they do not exist yet.
+func (t *tree) protect() {
+	for _, d := range t.r.own() {
+		f := t.r.look.walk(d.path)
+		if f.err != nil && (d.file || !f.missing()) {
+			continue
+		}
+		if t.replaceable(d, f) {
+			continue
+		}
+		for _, i := range t.shown() {
+			t.protectFrom(i, d, f.path)
+		}
+	}
+	t.protectLayers()
+}
+
+// replaceable refuses a directory of jail's that is reached over a symlink the
+// program could replace: nothing can be mounted on a symlink to hold it.
+func (t *tree) replaceable(d ownDir, f found) bool {
+	for _, link := range f.links {
+		if w := t.writer(link); w != nil && w.Kind == KindRW {
+			o, key := w.sourceOrigin()
+			t.r.fail(o, key, printable(w.Written)+" is writable and holds "+printable(link)+", a symbolic link on the way to "+d.reason+", which the program could replace",
+				"grant a narrower path, or make "+printable(link)+" a directory")
+			return true
+		}
+	}
+	return false
+}
+
+// protectFrom covers one directory of jail's where one entry shows it.
+func (t *tree) protectFrom(i *fsItem, d ownDir, real string) {
+	for _, src := range i.hosts(i.Path) {
+		switch {
+		case under(real, src) && real != src:
+			if p := join(i.Path, below(real, src)); t.view.cover(p) == i {
+				t.cover(i, d, real, p)
+			}
+		case under(src, real) && i.Kind == KindRW:
+			o, key := i.sourceOrigin()
+			t.r.fail(o, key, printable(i.wanted)+" would let the program write "+d.reason, "use mode: ro, or take the entry out")
+		}
+	}
+}
+
+func (t *tree) cover(i *fsItem, d ownDir, real, p string) {
+	writable := i.Kind == KindRW
+	if d.how == "ro" && !writable {
+		return
+	}
+	reason := "protects " + d.reason
+	if !d.file {
+		t.hostDir(real, 0o700, defaultOrigin)
+	}
+	if writable {
+		t.pin(i, p, defaultOrigin, reason, d.reason)
+	}
+	t.r.out.Protected = append(t.r.out.Protected, Protected{Path: p, Source: real, How: d.how, Reason: d.reason})
+	if d.how == "hide" {
+		t.hidden(Hidden{Path: p, Dir: !d.file, Pattern: p, Origin: defaultOrigin})
+		return
+	}
+	e := &fsItem{rank: i.rank, active: true, Entry: Entry{
+		Path: p, Written: p, Kind: KindRO, Source: real, Options: i.Options, Recursive: true, Origin: defaultOrigin, Reason: reason,
+	}}
+	if !d.file {
+		e.SourceType = fs.ModeDir
+	}
+	t.items = append(t.items, e)
+	t.view.entries[p] = e
+}
+
+// protectLayers refuses to keep an overlay's writes where the program, or jail
+// itself, has other things.
+func (t *tree) protectLayers() {
+	for _, i := range t.shown() {
+		if i.Kind != KindOverlay || i.Overlay.Keep == "" {
+			continue
+		}
+		for _, d := range t.r.own() {
+			if f := t.r.look.walk(d.path); under(i.Overlay.Keep, f.path) || under(f.path, i.Overlay.Keep) {
+				t.r.fail(i.Origin, i.key+".overlay.keep", printable(i.Overlay.Keep)+" holds "+d.reason, "name a directory of its own")
+			}
+		}
+		for _, w := range t.shown() {
+			if w.Kind == KindRW && under(i.Overlay.Keep, w.Source) {
+				t.r.fail(i.Origin, i.key+".overlay.keep", printable(i.Overlay.Keep)+" lies in "+printable(w.Written)+", which the program can write beside the overlay", "name a directory that the profile does not grant")
+			}
+		}
+	}
+}

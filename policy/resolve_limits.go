@@ -1,0 +1,256 @@
+package policy
+
+import (
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// number reads a value of a section with one of the parsers of units.go.
+func (r *resolver) number(t Text, key string, parse func(string) (int64, *varError)) Number {
+	if !t.Set {
+		return Number{}
+	}
+	n, err := parse(t.V)
+	if err != nil {
+		r.fail(t.Origin, key, err.cause, err.fix)
+		return Number{}
+	}
+	return Number{V: n, Set: true, Origin: t.Origin}
+}
+
+// above0 refuses a limit that would leave nothing.
+func (r *resolver) above0(n Number, key, cause string) Number {
+	if n.Set && n.V == 0 {
+		r.fail(n.Origin, key, cause, "leave the key out for no limit")
+	}
+	return n
+}
+
+func (r *resolver) inRange(n Number, key string, low, high int64) Number {
+	if n.Set && (n.V < low || n.V > high) {
+		r.fail(n.Origin, key, strconv.FormatInt(n.V, 10)+" is out of range", "from "+strconv.FormatInt(low, 10)+" to "+strconv.FormatInt(high, 10))
+		return Number{}
+	}
+	return n
+}
+
+func (r *resolver) limits() {
+	in := mergeSection(r, "limits", func(f *Fragment) *LimitsSection { return &f.Limits }, func(f *Fragment) *List[Text] { return &f.Without.Limits })
+	l := &r.out.Limits
+	const starve = "0 leaves the program no memory to start in"
+	l.Memory = r.above0(r.number(in.Memory, "limits.memory", parseLimitSize), "limits.memory", starve)
+	l.MemoryHigh = r.above0(r.number(in.MemoryHigh, "limits.memory-high", parseLimitSize), "limits.memory-high", starve)
+	l.MemoryLow = r.number(in.MemoryLow, "limits.memory-low", parseLimitSize)
+	l.Swap = r.number(in.Swap, "limits.swap", parseLimitSize)
+	l.CPUQuota = r.number(in.CPU, "limits.cpu", parseCPU)
+	l.CPUWeight = r.inRange(in.CPUWeight, "limits.cpu-weight", 1, 10000)
+	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", "/sys/devices/system/cpu/online")
+	l.Mems = r.cpuset(in.Mems, "limits.mems", "memory node", "/sys/devices/system/node/online")
+	l.Pids = r.number(in.Pids, "limits.pids", func(s string) (int64, *varError) { return parseCount(s, "processes") })
+	l.IOWeight = r.inRange(in.IOWeight, "limits.io-weight", 1, 10000)
+	l.OOMGroup = in.OOMGroup
+	r.ordered(l.MemoryHigh, "limits.memory-high", l.Memory, "limits.memory")
+	r.ordered(l.MemoryLow, "limits.memory-low", l.Memory, "limits.memory")
+	r.ordered(l.MemoryLow, "limits.memory-low", l.MemoryHigh, "limits.memory-high")
+	for _, e := range in.HugePages.Entries {
+		r.hugePages(e)
+	}
+	items := mergeList(r, "limits.io", func(f *Fragment) *List[IOItem] { return &f.Limits.IO }, nil, func(i *IOItem) *When { return i.When }, nil)
+	if in.IO.Set {
+		for _, e := range active(items) {
+			if slices.ContainsFunc(in.IO.Items, func(i IOItem) bool { return i.Origin == e.item.Origin }) {
+				r.ioLimit(e)
+			}
+		}
+	}
+	if l.Any() {
+		r.available("limits", r.limitsOrigin())
+	}
+}
+
+func (r *resolver) limitsOrigin() Origin {
+	o := defaultOrigin
+	for _, p := range r.parts {
+		if p.Limits.Origin.File != "" {
+			o = p.Limits.Origin
+		}
+	}
+	return o
+}
+
+// ordered refuses a low limit above a high one.
+func (r *resolver) ordered(low Number, lowKey string, high Number, highKey string) {
+	if !low.Set || !high.Set || high.V == Unlimited || (low.V != Unlimited && low.V <= high.V) {
+		return
+	}
+	// `memory-high: max` above `memory: 1G` is the kernel's default and says nothing.
+	if low.V == Unlimited && lowKey == "limits.memory-high" {
+		return
+	}
+	r.fail(low.Origin, lowKey, "is above "+highKey+" ("+high.Origin.String()+")", "lower it, or raise "+highKey)
+}
+
+func (r *resolver) cpuset(t Text, key, what, online string) Text {
+	if !t.Set {
+		return Text{}
+	}
+	text, set, err := parseCPUSet(t.V)
+	if err != nil {
+		r.fail(t.Origin, key, err.cause, err.fix)
+		return Text{}
+	}
+	if have, err := r.host.FS.ReadFile(online, 64<<10); err == nil {
+		if list, there, err := parseCPUSet(strings.TrimSpace(string(have))); err == nil {
+			for _, n := range set {
+				if !slices.Contains(there, n) {
+					r.fail(t.Origin, key, "this machine has no "+what+" "+strconv.Itoa(n), "it has "+list)
+					return Text{}
+				}
+			}
+		}
+	}
+	return Text{V: text, Set: true, Origin: t.Origin}
+}
+
+func (r *resolver) hugePages(e MapEntry[Text]) {
+	key := "limits.hugepages." + e.Key
+	if !e.Value.Set {
+		return
+	}
+	size, err := parseSize(e.Key)
+	if err != nil || size == 0 || size&(size-1) != 0 {
+		r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a page size", "as 2M or 1G")
+		return
+	}
+	// Names as in /sys/fs/cgroup: hugetlb.2MB.max, hugetlb.1GB.max.
+	name := strconv.FormatInt(size>>10, 10) + "KB"
+	if size >= 1<<30 {
+		name = strconv.FormatInt(size>>30, 10) + "GB"
+	} else if size >= 1<<20 {
+		name = strconv.FormatInt(size>>20, 10) + "MB"
+	}
+	n := r.number(e.Value, key, parseLimitSize)
+	if n.Set {
+		r.out.Limits.HugePages = append(r.out.Limits.HugePages, HugePageLimit{name, n.V, n.Origin})
+	}
+}
+
+func (r *resolver) ioLimit(e listed[IOItem]) {
+	i := e.item
+	dev, ok := r.path(i.Device, e.key+".device", false)
+	if !ok {
+		return
+	}
+	f := r.look.walk(dev)
+	if f.err != nil {
+		cause, _ := lookupCause(dev, f)
+		r.fail(i.Device.Origin, e.key+".device", cause, "name a block device, as /dev/sda")
+		return
+	}
+	if f.stat.Mode&fs.ModeDevice == 0 || f.stat.Mode&fs.ModeCharDevice != 0 {
+		r.fail(i.Device.Origin, e.key+".device", quote(dev)+" is "+fileKind(f.stat.Mode)+", not a block device", "name a block device, as /dev/sda")
+		return
+	}
+	l := IOLimit{
+		Device: f.path, Origin: i.Origin,
+		Read:     r.number(i.Read, e.key+".read", parseRate),
+		Write:    r.number(i.Write, e.key+".write", parseRate),
+		ReadOps:  r.number(i.ReadOps, e.key+".read-ops", parseOps),
+		WriteOps: r.number(i.WriteOps, e.key+".write-ops", parseOps),
+		Weight:   r.inRange(i.Weight, e.key+".weight", 1, 10000),
+	}
+	l.Major, l.Minor = deviceNumber(f.stat.Rdev)
+	if !i.Read.Set && !i.Write.Set && !i.ReadOps.Set && !i.WriteOps.Set && !i.Weight.Set {
+		r.fail(i.Origin, e.key, "limits nothing", "give read, write, read-ops, write-ops or weight")
+		return
+	}
+	all := &r.out.Limits.IO
+	*all = append(slices.DeleteFunc(*all, func(o IOLimit) bool { return o.Major == l.Major && o.Minor == l.Minor }), l)
+}
+
+// deviceNumber takes a dev_t apart (makedev(3)).
+func deviceNumber(dev uint64) (major, minor uint32) {
+	return uint32(dev>>8&0xfff | dev>>32&^0xfff), uint32(dev&0xff | dev>>12&^0xff)
+}
+
+// rlimitTypes are the names setrlimit(2) knows.
+var rlimitTypes = [...]string{
+	"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
+	"nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+}
+
+func (r *resolver) rlimits() {
+	merged := map[string]RlimitValue{}
+	for _, p := range r.parts {
+		for i, w := range p.Without.Rlimits.Items {
+			name := rlimitName(w.V)
+			if _, ok := merged[name]; !ok && w.Set && !slices.ContainsFunc(r.dormant, func(d part) bool {
+				return d.rank < p.rank && slices.ContainsFunc(d.Rlimits.Entries, func(e MapEntry[RlimitValue]) bool { return rlimitName(e.Key) == name })
+			}) {
+				r.failWithout(p, "rlimits", i, w)
+			}
+			delete(merged, name)
+		}
+		for _, e := range p.Rlimits.Entries {
+			name := rlimitName(e.Key)
+			if !slices.Contains(rlimitTypes[:], name) {
+				r.fail(e.KeyOrigin, p.prefix+"rlimits."+e.Key, quote(e.Key)+" is not a resource limit", orElse(didYouMean(name, rlimitTypes[:]), "one of "+strings.Join(rlimitTypes[:], ", ")))
+				continue
+			}
+			merged[name] = e.Value
+		}
+	}
+	for _, name := range rlimitTypes {
+		v, ok := merged[name]
+		if !ok {
+			continue
+		}
+		l := Rlimit{Type: "RLIMIT_" + strings.ToUpper(name), Origin: v.Origin}
+		key := "rlimits." + name
+		if v.Soft.Set != v.Hard.Set && !v.Soft.Set {
+			v.Soft = v.Hard
+		}
+		if !v.Soft.Set {
+			if v.Origin.File != "" && !r.hasProblemAt(v.Origin) {
+				r.fail(v.Origin, key, "no limit given", "write a number, a size, unlimited, or {soft: N, hard: N}")
+			}
+			continue
+		}
+		l.Soft = r.rlimit(v.Soft, key, name)
+		l.Hard = l.Soft
+		if v.Hard.Set {
+			l.Hard = r.rlimit(v.Hard, key+".hard", name)
+		}
+		if l.Soft > l.Hard {
+			r.fail(v.Soft.Origin, key, "the soft limit is above the hard one", "lower soft, or raise hard")
+		}
+		r.out.Rlimits = append(r.out.Rlimits, l)
+	}
+}
+
+func (r *resolver) hasProblemAt(o Origin) bool {
+	return slices.ContainsFunc(r.problems, func(p Problem) bool { return p.File == o.File && p.Line == o.Line })
+}
+
+func rlimitName(s string) string {
+	return strings.TrimPrefix(strings.ToLower(s), "rlimit_")
+}
+
+func (r *resolver) rlimit(t Text, key, name string) uint64 {
+	if t.V == "unlimited" || t.V == "infinity" {
+		return RlimitInfinity
+	}
+	if name == "cpu" {
+		if d, err := parseDuration(t.V, false); err == nil && d > 0 {
+			return uint64(d.Seconds())
+		}
+	}
+	n, err := parseSize(t.V)
+	if err != nil {
+		r.fail(t.Origin, key, err.cause, "write a number, a size as 64M, or unlimited")
+		return 0
+	}
+	return uint64(n)
+}

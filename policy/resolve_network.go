@@ -1,0 +1,499 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// network reads `network:`. It runs first, because the mode decides whether
+// there is a net namespace.
+func (r *resolver) network() {
+	in := mergeSection(r, "network", func(f *Fragment) *NetworkSection { return &f.Network }, noWithout)
+	n := &r.out.Network
+	n.Mode = in.Mode
+	if !n.Mode.Set {
+		n.Mode = Text{V: "none", Set: true, Origin: defaultOrigin}
+	}
+	n.Name, n.Uplink, n.Bridge, n.MACVLAN, n.IPVLAN, n.CNI, n.MAC = in.Name, in.Uplink, in.Bridge, in.MACVLAN, in.IPVLAN, in.CNI, in.MAC
+	n.MTU = r.inRange(in.MTU, "network.mtu", 1280, 65535)
+	if n.Name.Set && !validName(n.Name.V) {
+		r.fail(n.Name.Origin, "network.name", quote(n.Name.V)+" is not a name", nameRule)
+	}
+	if n.Mode.V == "join" && !n.Name.Set {
+		r.fail(n.Mode.Origin, "network.mode", "join does not say whose network", "add 'name: NAME', the name of a running sandbox")
+	}
+	r.egress(n)
+	r.publish(n)
+	r.bandwidth(n, in.Bandwidth)
+	r.dns(n, in.DNS)
+	r.links(n, &in)
+	r.needsVeth(n, &in)
+	if n.Mode.V != "none" && n.Mode.V != "host" {
+		r.available("network.mode: "+n.Mode.V, n.Mode.Origin)
+	}
+}
+
+// needsVeth refuses keys that do nothing in the chosen mode: a profile with
+// egress rules and no network of its own would look filtered and not be.
+func (r *resolver) needsVeth(n *Network, in *NetworkSection) {
+	if n.Mode.V == "veth" {
+		return
+	}
+	refuse := func(set bool, o Origin, key string) {
+		if set {
+			r.fail(o, "network."+key, "has no effect with network.mode: "+n.Mode.V, "set network.mode: veth, or take "+key+" out")
+		}
+	}
+	refuse(in.Egress.Set && n.Mode.V != "none", in.Egress.Origin, "egress")
+	refuse(len(n.Egress) > 0 && n.Mode.V == "none", in.Egress.Origin, "egress")
+	refuse(len(n.Publish) > 0, in.Publish.Origin, "publish")
+	if in.Bandwidth != nil {
+		refuse(true, in.Bandwidth.Origin, "bandwidth")
+	}
+	if n.Mode.V == "host" || n.Mode.V == "none" {
+		refuse(n.Name.Set, n.Name.Origin, "name")
+		if in.DNS != nil {
+			refuse(true, in.DNS.Origin, "dns")
+		}
+	}
+	refuse(n.Uplink.Set, n.Uplink.Origin, "uplink")
+	refuse(in.Address.Set, in.Address.Origin, "address")
+	refuse(n.Bridge.Set, n.Bridge.Origin, "bridge")
+	refuse(n.MACVLAN.Set, n.MACVLAN.Origin, "macvlan")
+	refuse(n.IPVLAN.Set, n.IPVLAN.Origin, "ipvlan")
+	refuse(n.CNI.Set, n.CNI.Origin, "cni")
+	refuse(n.MAC.Set, n.MAC.Origin, "mac")
+	refuse(n.MTU.Set, n.MTU.Origin, "mtu")
+}
+
+func (r *resolver) egress(n *Network) {
+	items := mergeList(r, "network.egress",
+		func(f *Fragment) *List[EgressItem] { return &f.Network.Egress },
+		func(f *Fragment) *List[Text] { return &f.Without.Egress },
+		func(i *EgressItem) *When { return i.When },
+		func(i EgressItem, name string) bool { return name == "all" || i.Allow.V == name || i.Deny.V == name })
+	for _, p := range r.parts {
+		n.HasEgress = n.HasEgress || p.Network.Egress.Set
+	}
+	// Rules of a later file stand before those of an earlier one, so that the
+	// first match is the later file's; in one file the order is as written.
+	slices.SortStableFunc(items, func(a, b listed[EgressItem]) int { return b.rank - a.rank })
+	for _, e := range active(items) {
+		i := e.item
+		text, key := i.Allow, e.key+".allow"
+		if i.Deny.Set {
+			text, key = i.Deny, e.key+".deny"
+		}
+		switch {
+		case i.Allow.Set && i.Deny.Set:
+			r.fail(i.Origin, e.key, "allow and deny in one rule", "write two rules")
+			continue
+		case !text.Set:
+			if !r.hasProblemAt(i.Origin) {
+				r.fail(i.Origin, e.key, "neither allow nor deny", "write 'allow: DESTINATION' or 'deny: DESTINATION'")
+			}
+			continue
+		}
+		rule, err := parseEgress(text.V)
+		if err != nil {
+			r.fail(text.Origin, key, err.cause, err.fix)
+			continue
+		}
+		rule.Allow, rule.Origin = i.Allow.Set, text.Origin
+		if old := slices.IndexFunc(n.Egress, func(o EgressRule) bool { return covers(o, rule) }); old >= 0 {
+			o := n.Egress[old]
+			if r.rankOf(o.Origin) == e.rank && !e.conditional {
+				r.fail(text.Origin, key, quote(text.V)+" never matches: "+quote(o.Text)+" ("+o.Origin.String()+") before it decides", "put it before that rule, or take it out")
+			}
+			continue
+		}
+		n.Egress = append(n.Egress, rule)
+	}
+}
+
+// covers tells whether everything rule b matches is matched by a before it.
+func covers(a, b EgressRule) bool {
+	if a.Proto != "" && a.Proto != b.Proto {
+		return false
+	}
+	if len(a.Ports) > 0 {
+		if len(b.Ports) == 0 {
+			return false
+		}
+		for _, p := range b.Ports {
+			if !slices.ContainsFunc(a.Ports, func(q PortRange) bool { return q.First <= p.First && p.Last <= q.Last }) {
+				return false
+			}
+		}
+	}
+	switch {
+	case a.Group == "any":
+		return b.Group != "host"
+	case a.Group != "":
+		return a.Group == b.Group
+	case a.Host != "":
+		suffix, wild := strings.CutPrefix(a.Host, "*")
+		return a.Host == b.Host || wild && b.Host != "" && strings.HasSuffix(b.Host, suffix)
+	}
+	if b.Prefix == "" {
+		return false
+	}
+	x, y := netip.MustParsePrefix(a.Prefix), netip.MustParsePrefix(b.Prefix)
+	return x.Bits() <= y.Bits() && x.Contains(y.Addr())
+}
+
+const egressFix = "as example.org:443, *.example.org, 10.0.0.0/8:5432/tcp, host:5432 or any"
+
+// parseEgress reads a destination: WHERE[:PORTS][/PROTO].
+func parseEgress(s string) (EgressRule, *varError) {
+	rule := EgressRule{Text: s}
+	rest := s
+	if i := strings.LastIndexByte(rest, '/'); i >= 0 {
+		switch proto := rest[i+1:]; proto {
+		case "tcp", "udp", "icmp":
+			rule.Proto, rest = proto, rest[:i]
+		default:
+			if strings.Trim(proto, "0123456789:,-") != "" {
+				return rule, &varError{"unknown protocol " + quote(proto) + " in " + quote(s), orElse(didYouMean(proto, []string{"tcp", "udp", "icmp"}), "tcp, udp or icmp")}
+			}
+		}
+	}
+	where, ports, hasPorts := cutPorts(rest)
+	if hasPorts {
+		var err *varError
+		if rule.Ports, err = parsePorts(ports, s); err != nil {
+			return rule, err
+		}
+		if rule.Proto == "icmp" {
+			return rule, &varError{"a port with icmp in " + quote(s), "icmp has no ports"}
+		}
+	}
+	switch {
+	case where == "any" || where == "private":
+		rule.Group = where
+		return rule, nil
+	case where == "host":
+		rule.Group = where
+		if !hasPorts {
+			return rule, &varError{"host without a port", "name the ports of this machine one by one, as host:5432"}
+		}
+		for _, p := range rule.Ports {
+			if p.First != p.Last {
+				return rule, &varError{"a range of ports of this machine", "name them one by one, as host:5432"}
+			}
+		}
+		return rule, nil
+	case where == "":
+		return rule, &varError{quote(s) + " names no destination", egressFix}
+	}
+	if addr, err := netip.ParseAddr(where); err == nil {
+		addr = addr.Unmap()
+		if addr.Zone() != "" {
+			return rule, &varError{quote(where) + " names a link of this machine", "leave out what stands behind %"}
+		}
+		rule.Prefix = netip.PrefixFrom(addr, addr.BitLen()).String()
+		return rule, checkReach(rule.Prefix)
+	}
+	if strings.Contains(where, "/") {
+		p, err := netip.ParsePrefix(where)
+		if err != nil {
+			return rule, &varError{quote(where) + " is not a network", "as 10.0.0.0/8 or 2001:db8::/32"}
+		}
+		if p.Masked() != p {
+			return rule, &varError{quote(where) + " has bits beyond its length", "did you mean `" + p.Masked().String() + "`?"}
+		}
+		rule.Prefix = p.String()
+		return rule, checkReach(rule.Prefix)
+	}
+	if strings.Trim(where, "0123456789.") == "" {
+		return rule, &varError{quote(where) + " is neither an address nor a name", egressFix}
+	}
+	host := strings.ToLower(strings.TrimSuffix(where, "."))
+	if cause := badHost(strings.TrimPrefix(host, "*.")); cause != "" {
+		return rule, &varError{quote(where) + " is not a name: " + cause, egressFix}
+	}
+	rule.Host = host
+	return rule, nil
+}
+
+// checkReach refuses addresses that no rule can mean.
+func checkReach(prefix string) *varError {
+	p := netip.MustParsePrefix(prefix)
+	switch a := p.Addr(); {
+	case p.Bits() == 0:
+		return nil
+	case a.IsMulticast():
+		return &varError{quote(prefix) + " is multicast, which does not pass the gateway", "take the rule out"}
+	case a.IsLoopback():
+		return &varError{quote(prefix) + " is the sandbox's own loopback, which is always open", "for a port of this machine write host:PORT"}
+	case a.IsUnspecified():
+		return &varError{quote(prefix) + " is no destination", egressFix}
+	}
+	return nil
+}
+
+// cutPorts parts where from ports. An IPv6 address with ports stands in brackets.
+func cutPorts(s string) (where, ports string, has bool) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		where, after, ok := strings.Cut(rest, "]")
+		if !ok {
+			return s, "", false
+		}
+		// [2001:db8::]/32:443 and [2001:db8::/32]:443 are both taken.
+		if net, p, found := strings.Cut(after, ":"); found {
+			return where + net, p, true
+		}
+		return where + after, "", false
+	}
+	if strings.Count(s, ":") > 1 {
+		return s, "", false
+	}
+	return strings.Cut(s, ":")
+}
+
+func parsePorts(s, whole string) ([]PortRange, *varError) {
+	var all []PortRange
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		a, err := parsePort(first)
+		if err != nil {
+			return nil, &varError{err.cause + " in " + quote(whole), err.fix}
+		}
+		b, err := parsePort(last)
+		if err != nil {
+			return nil, &varError{err.cause + " in " + quote(whole), err.fix}
+		}
+		if a > b {
+			return nil, &varError{"ports " + quote(part) + " run backwards in " + quote(whole), "the lower port first"}
+		}
+		all = append(all, PortRange{a, b})
+	}
+	return all, nil
+}
+
+func parsePort(s string) (uint16, *varError) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || s == "" {
+		return 0, &varError{quote(s) + " is not a port", "a number from 1 to 65535"}
+	}
+	if n == 0 || n > 65535 {
+		return 0, &varError{"port " + s + " is out of range", "a number from 1 to 65535"}
+	}
+	return uint16(n), nil
+}
+
+// badHost says what is wrong with a host name (RFC 1123), or gives "". An
+// underscore is let through, as names of services have it.
+func badHost(s string) string {
+	if len(s) > 253 {
+		return "longer than 253 characters"
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		switch {
+		case label == "":
+			return "an empty label"
+		case len(label) > 63:
+			return "the label " + quote(label) + " is longer than 63 characters"
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "the label " + quote(label) + " starts or ends with -"
+		case strings.Contains(label, "*"):
+			return "* stands only as the whole first label"
+		case strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
+			return "the label " + quote(label) + " has other characters than letters, digits and -"
+		}
+	}
+	return ""
+}
+
+func (r *resolver) publish(n *Network) {
+	items := mergeList(r, "network.publish",
+		func(f *Fragment) *List[Item] { return &f.Network.Publish },
+		func(f *Fragment) *List[Text] { return &f.Without.Publish },
+		itemWhen, itemIs)
+	for _, e := range active(items) {
+		v := e.item.Value
+		if !v.Set {
+			continue
+		}
+		p, err := parsePublish(v.V)
+		if err != nil {
+			r.fail(v.Origin, e.key, err.cause, err.fix)
+			continue
+		}
+		p.Origin = v.Origin
+		if i := slices.IndexFunc(n.Publish, func(o Publish) bool { return overlaps(o, p) }); i >= 0 {
+			r.fail(v.Origin, e.key, "port "+strconv.Itoa(int(p.HostPort))+"/"+p.Proto+" of the host is published already by "+quote(n.Publish[i].Text)+" ("+n.Publish[i].Origin.String()+")", "choose another port")
+			continue
+		}
+		n.Publish = append(n.Publish, p)
+	}
+}
+
+func overlaps(a, b Publish) bool {
+	wild := func(s string) bool { return s == "0.0.0.0" || s == "::" }
+	return a.HostPort == b.HostPort && a.Proto == b.Proto && (a.HostIP == b.HostIP || wild(a.HostIP) || wild(b.HostIP))
+}
+
+// parsePublish reads [ADDRESS:]PORT:PORT[/tcp|udp].
+func parsePublish(s string) (Publish, *varError) {
+	const fix = "as 8080:80, 127.0.0.1:8080:80/tcp or [::1]:8080:80"
+	p := Publish{Text: s, Proto: "tcp", HostIP: "127.0.0.1"}
+	rest, proto, has := strings.Cut(s, "/")
+	if has {
+		if proto != "tcp" && proto != "udp" {
+			return p, &varError{"unknown protocol " + quote(proto) + " in " + quote(s), "tcp or udp"}
+		}
+		p.Proto = proto
+	}
+	inside := strings.LastIndexByte(rest, ':')
+	if inside < 0 {
+		return p, &varError{quote(s) + " does not name two ports", fix}
+	}
+	host, hostPort := "", rest[:inside]
+	if i := strings.LastIndexByte(hostPort, ':'); i >= 0 {
+		host, hostPort = hostPort[:i], hostPort[i+1:]
+		addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+		if err != nil {
+			return p, &varError{quote(host) + " is not an address of the host", fix}
+		}
+		p.HostIP = addr.String()
+	}
+	var err *varError
+	if p.HostPort, err = parsePort(hostPort); err == nil {
+		p.Port, err = parsePort(rest[inside+1:])
+	}
+	if err != nil {
+		return p, &varError{err.cause + " in " + quote(s), fix}
+	}
+	return p, nil
+}
+
+func (r *resolver) bandwidth(n *Network, in *BandwidthSection) {
+	if in == nil {
+		return
+	}
+	n.Bandwidth.Down = r.number(in.Down, "network.bandwidth.down", parseBitrate)
+	n.Bandwidth.Up = r.number(in.Up, "network.bandwidth.up", parseBitrate)
+	if in.Delay.Set {
+		d, err := parseDuration(in.Delay.V, false)
+		if err != nil {
+			r.fail(in.Delay.Origin, "network.bandwidth.delay", err.cause, err.fix)
+			return
+		}
+		n.Bandwidth.Delay.V, n.Bandwidth.Delay.Set, n.Bandwidth.Delay.Origin = d, true, in.Delay.Origin
+	}
+}
+
+func (r *resolver) dns(n *Network, in *DNSSection) {
+	if in == nil {
+		return
+	}
+	for i, t := range in.Servers.Items {
+		if _, err := netip.ParseAddr(t.V); err != nil && t.Set {
+			r.fail(t.Origin, "network.dns.servers["+strconv.Itoa(i)+"]", quote(t.V)+" is not an address", "as 9.9.9.9 or 2620:fe::fe")
+			continue
+		}
+		n.DNS.Servers = append(n.DNS.Servers, Named{t.V, t.Origin})
+	}
+	for i, t := range in.Search.Items {
+		if cause := badHost(t.V); cause != "" && t.Set {
+			r.fail(t.Origin, "network.dns.search["+strconv.Itoa(i)+"]", quote(t.V)+" is not a domain: "+cause, "as example.org")
+			continue
+		}
+		n.DNS.Search = append(n.DNS.Search, Named{t.V, t.Origin})
+	}
+	for _, e := range in.Hosts.Entries {
+		key := "network.dns.hosts." + e.Key
+		if cause := badHost(e.Key); cause != "" {
+			r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a name: "+cause, "as db.example.org")
+			continue
+		}
+		if _, err := netip.ParseAddr(e.Value.V); err != nil && e.Value.Set {
+			r.fail(e.Value.Origin, key, quote(e.Value.V)+" is not an address", "as 10.0.0.5")
+			continue
+		}
+		n.DNS.Hosts = append(n.DNS.Hosts, HostName{strings.ToLower(e.Key), e.Value.V, e.Value.Origin})
+	}
+}
+
+// links checks what only root can have.
+func (r *resolver) links(n *Network, in *NetworkSection) {
+	kinds := 0
+	for _, l := range [...]struct {
+		Text
+		key string
+	}{{n.Bridge, "bridge"}, {n.MACVLAN, "macvlan"}, {n.IPVLAN, "ipvlan"}, {n.CNI, "cni"}} {
+		if !l.Set {
+			continue
+		}
+		if kinds++; kinds > 1 {
+			r.fail(l.Origin, "network."+l.key, "more than one of bridge, macvlan, ipvlan and cni", "keep one of them")
+		}
+		r.rootOnly(l.Text, "network."+l.key)
+		if l.key == "cni" {
+			if !validName(l.V) {
+				r.fail(l.Origin, "network.cni", quote(l.V)+" is not a name", nameRule)
+			}
+			continue
+		}
+		r.hostLink(l.Text, l.key)
+	}
+	for i, t := range in.Address.Items {
+		p, err := netip.ParsePrefix(t.V)
+		if !t.Set {
+			continue
+		}
+		key := "network.address[" + strconv.Itoa(i) + "]"
+		r.rootOnly(t, key)
+		if err != nil {
+			r.fail(t.Origin, key, quote(t.V)+" is not an address with its length", "as 10.1.2.3/24")
+			continue
+		}
+		n.Addresses = append(n.Addresses, Named{p.String(), t.Origin})
+	}
+	if n.MAC.Set && !validMAC(n.MAC.V) {
+		r.fail(n.MAC.Origin, "network.mac", quote(n.MAC.V)+" is not a hardware address of one machine", "as 02:00:00:00:00:01")
+	}
+}
+
+func (r *resolver) rootOnly(t Text, key string) {
+	if r.host.UID != 0 {
+		r.fail(t.Origin, key, "only root can have it", "take it out; an ordinary user's network needs no address or link of the host")
+	}
+}
+
+// hostLink checks a link of the host. Names are at most 15 bytes (IFNAMSIZ).
+func (r *resolver) hostLink(t Text, kind string) {
+	key := "network." + kind
+	if len(t.V) > 15 || !validName(t.V) {
+		r.fail(t.Origin, key, quote(t.V)+" is not the name of a link", "'ip link' lists them")
+		return
+	}
+	if r.look.walk("/sys/class/net").err != nil {
+		return // not to be known here; the start will tell
+	}
+	f := r.look.walk("/sys/class/net/" + t.V)
+	switch {
+	case f.err != nil:
+		r.fail(t.Origin, key, "this machine has no link "+quote(t.V), "'ip link' lists them")
+	case kind == "bridge" && r.look.walk(f.path+"/bridge").err != nil:
+		r.fail(t.Origin, key, quote(t.V)+" is not a bridge", "'ip link show type bridge' lists them")
+	}
+}
+
+// validMAC takes six bytes in hexadecimal that are no group address.
+func validMAC(s string) bool {
+	parts := strings.Split(s, ":")
+	for i, p := range parts {
+		b, err := strconv.ParseUint(p, 16, 8)
+		if err != nil || len(p) != 2 || i == 0 && b&1 != 0 {
+			return false
+		}
+	}
+	return len(parts) == 6
+}
