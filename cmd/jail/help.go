@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// example is a line of a help text that can be typed as it stands, and what it does.
+type example struct {
+	line string
+	why  string
+}
+
+// exampler is a command with examples in its help.
+type exampler interface{ examples() []example }
+
+// helpWidth keeps help readable in a terminal of the usual width.
+const helpWidth = 80
+
+// usage answers a bare `jail`.
+func (a *app) usage() error {
+	fmt.Fprint(a.err.out, "usage: jail [--profile P] [FLAGS] PROGRAM [ARGS...]\n       jail COMMAND ...\nTry: jail --help\n")
+	return exitStatus(exitRefused)
+}
+
+// help prints the help of a command, or of jail when command is empty.
+func (a *app) help(command string) error {
+	model := newParser(new(grammar)).Model
+	for _, node := range model.Children {
+		if node.Name == command {
+			return a.printHelp(model, node)
+		}
+	}
+	return a.printHelp(model, nil)
+}
+
+func (a *app) printHelp(model *kong.Application, node *kong.Node) error {
+	var b strings.Builder
+	if node == nil {
+		writeOverview(&b, model)
+	} else {
+		writeCommand(&b, model, node)
+	}
+	_, err := io.WriteString(a.out, b.String())
+	return err
+}
+
+func writeOverview(b *strings.Builder, model *kong.Application) {
+	b.WriteString("Usage: jail [--profile P] [FLAGS] PROGRAM [ARGS...]\n       jail COMMAND ...\n\n")
+	writeWrapped(b, model.Help, "")
+	b.WriteString("\nCommands:\n")
+	var rows [][2]string
+	for _, node := range model.Children {
+		rows = append(rows, [2]string{node.Name, node.Help})
+	}
+	writeRows(b, rows)
+	for _, node := range model.Children {
+		if node.Name == "run" {
+			writeFlags(b, append(node.Flags, model.Flags...))
+			writeExamples(b, node)
+		}
+	}
+	b.WriteString("\n")
+	writeWrapped(b, "The first word that is no flag is a command if it stands in the list above, and a program otherwise. "+
+		"A program of the same name is run with 'jail -- NAME' or 'jail run NAME'; scripts should always write 'jail run'.", "")
+	b.WriteString("\nExit codes: the program's own; 128+n when signal n ended it; 125 jail failed or\nrefused; 126 not executable; 127 not found.\n")
+}
+
+func writeCommand(b *strings.Builder, model *kong.Application, node *kong.Node) {
+	b.WriteString("Usage: jail " + node.Name)
+	if len(node.Flags) > 0 {
+		b.WriteString(" [FLAGS]")
+	}
+	for _, arg := range node.Positional {
+		b.WriteString(" " + positionalName(arg))
+	}
+	b.WriteString("\n\n")
+	writeWrapped(b, node.Help, "")
+	if node.Detail != "" {
+		for paragraph := range strings.SplitSeq(strings.TrimSpace(node.Detail), "\n\n") {
+			b.WriteString("\n")
+			writeWrapped(b, paragraph, "")
+		}
+	}
+	if len(node.Positional) > 0 {
+		b.WriteString("\nArguments:\n")
+		var rows [][2]string
+		for _, arg := range node.Positional {
+			rows = append(rows, [2]string{positionalName(arg), arg.Help})
+		}
+		writeRows(b, rows)
+	}
+	writeFlags(b, append(node.Flags, model.Flags...))
+	writeExamples(b, node)
+}
+
+func positionalName(arg *kong.Value) string {
+	name := arg.Tag.PlaceHolder
+	if name == "" {
+		name = strings.ToUpper(arg.Name)
+	}
+	if !arg.Required && !strings.Contains(name, "[") {
+		name = "[" + name + "]"
+	}
+	return name
+}
+
+func writeFlags(b *strings.Builder, flags []*kong.Flag) {
+	b.WriteString("\nFlags:\n")
+	var rows [][2]string
+	for _, f := range flags {
+		if f.Hidden {
+			continue
+		}
+		name := "    --" + f.Name
+		if f.Short != 0 {
+			name = "-" + string(f.Short) + ", --" + f.Name
+		}
+		if !f.IsBool() {
+			name += " " + f.FormatPlaceHolder()
+		}
+		rows = append(rows, [2]string{name, f.Help})
+	}
+	writeRows(b, rows)
+}
+
+func writeExamples(b *strings.Builder, node *kong.Node) {
+	e, ok := node.Target.Addr().Interface().(exampler)
+	if !ok {
+		return
+	}
+	b.WriteString("\nExamples:\n")
+	for _, x := range e.examples() {
+		fmt.Fprintf(b, "  %s\n", x.line)
+		writeWrapped(b, x.why, "      ")
+	}
+}
+
+// writeRows writes two columns; a name too long for its column stands on a line of its own.
+func writeRows(b *strings.Builder, rows [][2]string) {
+	const column = 28
+	width := 0
+	for _, row := range rows {
+		if n := len(row[0]); n <= column-4 {
+			width = max(width, n)
+		}
+	}
+	indent := strings.Repeat(" ", width+4)
+	for _, row := range rows {
+		var text strings.Builder
+		writeWrapped(&text, row[1], indent)
+		if len(row[0]) > width {
+			fmt.Fprintf(b, "  %s\n%s", row[0], text.String())
+			continue
+		}
+		fmt.Fprintf(b, "  %-*s  %s", width, row[0], strings.TrimPrefix(text.String(), indent))
+	}
+}
+
+// writeWrapped writes text as lines of at most helpWidth.
+func writeWrapped(b *strings.Builder, text, indent string) {
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+len(word) > helpWidth && line != indent {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = indent
+		}
+		line += word + " "
+	}
+	if line != indent {
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}

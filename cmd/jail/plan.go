@@ -1,0 +1,32 @@
+package main
+
+type planCmd struct {
+	sandboxFlags `embed:""`
+	program      `embed:""`
+}
+
+// Help is the text below the command's first line.
+func (planCmd) Help() string {
+	return "Nothing is started. Each step is shown with the line of the profile that asked for it."
+}
+
+func (planCmd) examples() []example {
+	return []example{
+		{"jail plan -p browser -- firefox", "What would be done to start firefox."},
+	}
+}
+
+func (p *planCmd) launch(a *app, flags []flag, words []string) error {
+	compiled, _, err := p.compile(a, flags, words)
+	if err != nil {
+		return err
+	}
+	a.warnings(compiled.Warnings)
+	setTerminal(compiled.Spec, onTerminal())
+	plan, err := a.plan(bundleOf(compiled))
+	if err != nil {
+		return err
+	}
+	_, err = plan.WriteTo(escapeLines{a.out})
+	return err
+}

@@ -1,0 +1,69 @@
+package main
+
+import "fmt"
+
+type runCmd struct {
+	sandboxFlags `embed:""`
+	Bundle       string `name:"bundle" placeholder:"DIR" help:"Run the OCI bundle in DIR, wherever it was made, instead of a profile and a program."`
+	program      `embed:""`
+}
+
+// Help is the text below the command's first line.
+func (runCmd) Help() string {
+	return `Without --profile the profile named like the program is taken, and if there is none the one named default, which lets a program read the system and nothing else.
+
+Flags of one run are added to the profile in the order they are given, as if they stood in a file of their own behind it: the later one wins, and what they hide stays hidden.
+
+The exit code is the program's own, 128+n when signal n ended it, 125 when jail failed or refused, 126 when the program cannot be executed and 127 when it was not found.`
+}
+
+func (runCmd) examples() []example {
+	return []example{
+		{"jail firefox", "Run firefox with the profile of that name."},
+		{"jail --profile browser.yaml firefox --private-window", "With a profile file; --private-window is firefox's."},
+		{"jail -p build --bind . -- make -j4", "With a shipped profile and the working directory read-write."},
+		{"jail --hide '~/work/**/.env' -p shell bash", "Hide files that the profile would show."},
+		{"jail --set network.mode=none curl localhost", "Change any key of the profile for this run."},
+		{"jail -- show", "Run a program called show, which is also a command of jail's."},
+	}
+}
+
+func (r *runCmd) launch(a *app, flags []flag, words []string) error {
+	if r.Bundle != "" {
+		return r.launchBundle(a, flags, words)
+	}
+	compiled, host, err := r.compile(a, flags, words)
+	if err != nil {
+		return err
+	}
+	a.warnings(compiled.Warnings)
+	if err := makeHostDirs(compiled.HostDirs, host.StateHome); err != nil {
+		return err
+	}
+	setTerminal(compiled.Spec, onTerminal())
+	return a.start(bundleOf(compiled), host)
+}
+
+// launchBundle runs what another tool, or `jail compile`, wrote.
+func (r *runCmd) launchBundle(a *app, flags []flag, words []string) error {
+	if len(words) > 0 {
+		return fmt.Errorf("%s: a bundle names its own program", words[0])
+	}
+	for _, f := range flags {
+		if f.name != "bundle" && f.name != "verbose" && f.name != "name" {
+			return fmt.Errorf("--%s: a bundle has no profile that could be changed; edit its config.json", f.name)
+		}
+	}
+	host, err := a.host()
+	if err != nil {
+		return err
+	}
+	bundle, err := readBundle(r.Bundle)
+	if err != nil {
+		return err
+	}
+	if err := r.name(bundle.Spec); err != nil {
+		return err
+	}
+	return a.start(bundle, host)
+}
