@@ -106,6 +106,14 @@ func (t *tree) persist(i *fsItem) {
 		t.r.fail(i.spec.Persist.Origin, i.key+".persist", cause, fix)
 		return
 	}
+	// Links on the way to the state folder are the user's; below it one can only have been planted.
+	state := t.r.look.walk(t.r.host.StateHome).path
+	if f.path != state+strings.TrimPrefix(i.Source, t.r.host.StateHome) {
+		i.dropped = true
+		t.r.fail(i.spec.Persist.Origin, i.key+".persist", printable(i.Source)+" lies behind a symbolic link, which jail does not follow in its own folders",
+			"move the link away; to keep jail's state elsewhere, set XDG_STATE_HOME")
+		return
+	}
 	t.hostDir(f.path, 0o700, i.spec.Persist.Origin)
 	i.Source = f.path
 }
