@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,74 +13,69 @@ import (
 	"jail/policy"
 )
 
-// makeHostDirs makes the folders that a sandbox needs on the host: persistent homes and the layers
-// of overlays. A sandboxed program may have written into a neighbouring folder in an earlier run, so
-// below the user's state folder no symbolic link is followed, not even one of the user's own: each
-// component is made or opened relative to the one before it, and must belong to the user and be
-// closed to others.
+// makeHostDirs makes the folders that a sandbox needs on the host: persistent homes, the layers of
+// overlays, and mount points in folders that a program may write to. A sandboxed program may have
+// planted a symbolic link on the way in an earlier run, or plant one right now. The compiler has
+// resolved the paths, so none of their components is a link unless somebody put it there: each one
+// is made or opened relative to the one before it, and no link is followed (CVE-2024-42472). What
+// lies below jail's state folder must also belong to the user and be closed to others.
 func makeHostDirs(dirs []policy.HostDir, stateHome string) error {
+	if len(dirs) == 0 {
+		return nil
+	}
+	state, err := filepath.EvalSymlinks(stateHome)
+	if errors.Is(err, fs.ErrNotExist) {
+		state, err = stateHome, nil // it is made as a part of the first folder
+	}
+	if err != nil {
+		return fmt.Errorf("look at the state folder: %w", err)
+	}
 	for _, dir := range dirs {
-		if err := makeHostDir(dir, stateHome); err != nil {
-			return err
+		if err := makeHostDir(dir, state+"/jail"); err != nil {
+			return fmt.Errorf("%s: %w", dir.Origin, err)
 		}
 	}
 	return nil
 }
 
-func makeHostDir(dir policy.HostDir, stateHome string) error {
-	base, rest, private := stateHome, "", true
-	if below, ok := strings.CutPrefix(dir.Path, stateHome+"/"); ok {
-		rest = below
-		if err := os.MkdirAll(stateHome, 0o700); err != nil {
-			return fmt.Errorf("%s: make the state folder: %w", dir.Origin, err)
-		}
-	} else {
-		// A folder that the user named elsewhere may lie behind links of the user's; what is
-		// missing of it is still made without following any.
-		base, rest = existingPart(dir.Path)
-		private = false
+func makeHostDir(dir policy.HostDir, own string) error {
+	if !filepath.IsAbs(dir.Path) || filepath.Clean(dir.Path) != dir.Path {
+		return fmt.Errorf("make folder %s: not a clean absolute path", dir.Path)
 	}
-	fd, err := unix.Open(base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("%s: open %s: %w", dir.Origin, base, err)
+		return fmt.Errorf("open /: %w", err)
 	}
-	path := base
+	path, rest := "", strings.TrimPrefix(dir.Path, "/")
 	for rest != "" {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
 		path += "/" + name
-		next, err := makeDirAt(fd, name, path, uint32(dir.Mode.Perm()), private)
+		next, err := makeDirAt(fd, name, path, uint32(dir.Mode.Perm()), path == own || strings.HasPrefix(path, own+"/"))
 		unix.Close(fd)
 		if err != nil {
-			return fmt.Errorf("%s: %w", dir.Origin, err)
+			return err
 		}
 		fd = next
 	}
 	return unix.Close(fd)
 }
 
-// existingPart splits a path into the longest part that is there and the rest.
-func existingPart(path string) (base, rest string) {
-	for base = path; base != "/"; base = filepath.Dir(base) {
-		if _, err := os.Stat(base); err == nil {
-			break
-		}
-		rest = filepath.Join(filepath.Base(base), rest)
-	}
-	return base, rest
-}
-
 // makeDirAt makes name in the folder fd unless it is there, and opens it without following a link.
 func makeDirAt(fd int, name, path string, mode uint32, private bool) (int, error) {
-	if err := unix.Mkdirat(fd, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
-		return -1, fmt.Errorf("make folder %s: %w", path, err)
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	next, err := unix.Openat(fd, name, flags, 0)
+	if errors.Is(err, unix.ENOENT) {
+		if err := unix.Mkdirat(fd, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
+			return -1, fmt.Errorf("make folder %s: %w", path, err)
+		}
+		next, err = unix.Openat(fd, name, flags, 0)
 	}
-	next, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	// With O_PATH, O_NOFOLLOW opens a link itself and O_DIRECTORY then refuses it: open(2).
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return -1, &hinted{
 			err:  fmt.Errorf("%s is not a folder, or a symbolic link, which jail does not follow here", path),
-			hint: "move it away, or bind what it leads to with a filesystem entry that has a source",
+			hint: "move it away, or name the folder it leads to",
 		}
 	}
 	if err != nil {

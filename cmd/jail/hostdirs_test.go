@@ -70,15 +70,34 @@ func TestMakeHostDirsFollowsNothingPlanted(t *testing.T) {
 	}
 }
 
-// A folder that the user names may lie behind links: homes and data folders often do.
-func TestMakeHostDirsThroughTheUsersOwnLinks(t *testing.T) {
-	home, disk := t.TempDir(), t.TempDir()
-	must(t, os.Symlink(disk, filepath.Join(home, "data")))
-	if err := makeHostDirs([]policy.HostDir{{Path: filepath.Join(home, "data", "layers", "upper"), Mode: 0o700}}, filepath.Join(home, "state")); err != nil {
-		t.Fatal(err)
+// Mount points are made in folders of the user's that programs may write to, too.
+func TestMakeHostDirsFollowsNoLinkElsewhere(t *testing.T) {
+	work, outside := t.TempDir(), t.TempDir()
+	must(t, os.Symlink(outside, filepath.Join(work, "planted")))
+	err := makeHostDirs([]policy.HostDir{{Path: filepath.Join(work, "planted", "mount"), Mode: 0o755}}, filepath.Join(t.TempDir(), "state"))
+	if err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("error %v, want one about the link", err)
 	}
-	if info, err := os.Stat(filepath.Join(disk, "layers", "upper")); err != nil || !info.IsDir() {
-		t.Errorf("folder behind the link: %v, %v", info, err)
+	if entries, _ := os.ReadDir(outside); len(entries) != 0 {
+		t.Errorf("made %s outside", entries[0].Name())
+	}
+	must(t, makeHostDirs([]policy.HostDir{{Path: filepath.Join(work, "a", "b"), Mode: 0o755}}, filepath.Join(t.TempDir(), "state")))
+	if info, err := os.Stat(filepath.Join(work, "a", "b")); err != nil || !info.IsDir() {
+		t.Errorf("folder elsewhere: %v", err)
+	}
+}
+
+// Homes are often links, such as /home -> /var/home; the compiler names what they lead to, and the
+// rules of the state folder hold there.
+func TestMakeHostDirsInALinkedHome(t *testing.T) {
+	disk, links := t.TempDir(), t.TempDir()
+	home := filepath.Join(links, "home")
+	must(t, os.Symlink(disk, home))
+	dirs := []policy.HostDir{{Path: filepath.Join(disk, "state", "jail", "home", "x"), Mode: 0o700}}
+	must(t, makeHostDirs(dirs, filepath.Join(home, "state")))
+	must(t, os.Chmod(filepath.Join(disk, "state", "jail"), 0o777))
+	if err := makeHostDirs(dirs, filepath.Join(home, "state")); err == nil || !strings.Contains(err.Error(), "writable by nobody else") {
+		t.Errorf("a state folder open to others: %v", err)
 	}
 }
 
