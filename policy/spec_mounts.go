@@ -184,9 +184,10 @@ func tmpfsOptions(e *Entry, readonly bool) []string {
 	return options
 }
 
-// permissionBits gives a mode as chmod(2) takes it.
+// permissionBits gives a mode as chmod(2) takes it, whether its upper bits are
+// written as there or as Go has them.
 func permissionBits(m fs.FileMode) uint32 {
-	bits := uint32(m.Perm())
+	bits := uint32(m) & 0o7777
 	for _, s := range []struct {
 		mode fs.FileMode
 		bit  uint32

@@ -63,8 +63,8 @@ func (c *compiler) process(args []string) {
 }
 
 // capabilities puts the listed ones into every set, so that the program keeps
-// them across exec though it is not root. Nothing listed is written out as
-// empty sets: absent ones would leave the choice to the runtime.
+// them across exec though it is not root. With none listed the object is there
+// all the same, and empty: that means none.
 func (c *compiler) capabilities() {
 	names := make([]string, len(c.r.Capabilities))
 	for i, n := range c.r.Capabilities {

@@ -67,7 +67,7 @@ func (c *compiler) seccomp() (*specs.LinuxSeccomp, error) {
 
 	states, userns := c.callStates()
 	lists := callLists{}
-	var conditional []specs.LinuxSyscall
+	conditional := make([]specs.LinuxSyscall, 0, 192)
 	for i := range syscallTable {
 		call := &syscallTable[i]
 		if call.archs&archs == 0 {
@@ -270,14 +270,21 @@ func (v *verdict) rules(call string) ([]specs.LinuxSyscall, error) {
 		shapes.note(l.args)
 	}
 	var out []specs.LinuxSyscall
+	names := []string{call}
 	emit := func(rs []region, action SyscallAction) bool {
+		if isDefaultAnswer(action) {
+			return true
+		}
+		rule := specs.LinuxSyscall{Names: names}
+		rule.Action, rule.ErrnoRet = ociAction(action)
 		for _, r := range rs {
 			lists, ok := r.conditions(maxCallRules)
 			if !ok || len(out)+len(lists) > maxCallRules {
 				return false
 			}
 			for _, args := range lists {
-				out = appendRule(out, call, args, action)
+				rule.Args = args
+				out = append(out, rule)
 			}
 		}
 		return true
@@ -306,15 +313,10 @@ func tooManyRules(call string, o Origin) error {
 		"compare with eq and masked-eq, or write fewer rules")}
 }
 
-// appendRule adds one rule, but none for what the filter's default answers
-// anyway: libseccomp refuses such a rule.
-func appendRule(out []specs.LinuxSyscall, call string, args []specs.LinuxSeccompArg, action SyscallAction) []specs.LinuxSyscall {
-	if action.Kind == "errno" && action.Errno == uint(unix.ENOSYS) {
-		return out
-	}
-	rule := specs.LinuxSyscall{Names: []string{call}, Args: args}
-	rule.Action, rule.ErrnoRet = ociAction(action)
-	return append(out, rule)
+// isDefaultAnswer tells whether the filter's default gives the answer anyway: such
+// a rule is left out, because libseccomp refuses it.
+func isDefaultAnswer(a SyscallAction) bool {
+	return a.Kind == "errno" && a.Errno == uint(unix.ENOSYS)
 }
 
 func ociAction(a SyscallAction) (specs.LinuxSeccompAction, *uint) {
@@ -358,21 +360,26 @@ func (l *callLists) add(call string, action SyscallAction) {
 func (l *callLists) syscalls(archs syscallArchs) []specs.LinuxSyscall {
 	var first, rest []specs.LinuxSyscall
 	for i, action := range l.actions {
+		if isDefaultAnswer(action) {
+			continue
+		}
 		names := l.names[i]
+		rule := specs.LinuxSyscall{}
+		rule.Action, rule.ErrnoRet = ociAction(action)
 		if archs&on386 != 0 {
 			for _, carrier := range []string{"socketcall", "ipc"} {
 				if at, ok := slices.BinarySearch(names, carrier); ok {
 					names = slices.Delete(names, at, at+1)
-					first = appendRule(first, carrier, nil, action)
+					alone := rule
+					alone.Names = []string{carrier}
+					first = append(first, alone)
 				}
 			}
 		}
-		if len(names) == 0 || action.Kind == "errno" && action.Errno == uint(unix.ENOSYS) {
-			continue
+		if len(names) > 0 {
+			rule.Names = names
+			rest = append(rest, rule)
 		}
-		rule := specs.LinuxSyscall{Names: names}
-		rule.Action, rule.ErrnoRet = ociAction(action)
-		rest = append(rest, rule)
 	}
 	return append(first, rest...)
 }

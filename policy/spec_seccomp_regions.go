@@ -47,12 +47,11 @@ func (p piece) intersect(q piece) (piece, bool) {
 	return piece{cube, p.a | q.a, p.b | q.b}, p.b&both == q.b&both
 }
 
-// minus gives what lies in p and not in q, as pieces that do not overlap.
-func (p piece) minus(q piece) []piece {
+// minus adds to out what lies in p and not in q, as pieces that do not overlap.
+func (p piece) minus(q piece, out []piece) []piece {
 	if q.kind == whole {
-		return nil
+		return out
 	}
-	var out []piece
 	if q.kind == span {
 		if p.kind == whole {
 			p = piece{span, 0, ^uint64(0)}
@@ -84,16 +83,16 @@ func (p piece) minus(q piece) []piece {
 	return out
 }
 
-// minus gives what lies in r and not in s, as regions that do not overlap.
-func (r region) minus(s region) []region {
+// minus adds to out what lies in r and not in s, as regions that do not overlap.
+func (r region) minus(s *region, out []region) []region {
 	for i := range r {
 		if _, meet := r[i].intersect(s[i]); !meet {
-			return []region{r}
+			return append(out, r)
 		}
 	}
-	var out []region
+	var room [64]piece
 	for i := range r {
-		for _, p := range r[i].minus(s[i]) {
+		for _, p := range r[i].minus(s[i], room[:0]) {
 			rest := r
 			rest[i] = p
 			out = append(out, rest)
@@ -107,15 +106,18 @@ func (r region) minus(s region) []region {
 // false where the answer grows beyond limit: what a profile writes decides how
 // long this takes, so it must end.
 func minusAll(rs []region, s []region, limit int) ([]region, bool) {
-	for _, b := range s {
-		var rest []region
-		for _, a := range rs {
-			rest = append(rest, a.minus(b)...)
-			if len(rest) > limit {
+	var spare []region // the list before last, to be written over
+	for i := range s {
+		rest := spare[:0]
+		for j := range rs {
+			if rest = rs[j].minus(&s[i], rest); len(rest) > limit {
 				return nil, false
 			}
 		}
-		rs = rest
+		spare, rs = rs, rest
+		if i == 0 {
+			spare = nil // the caller's
+		}
 	}
 	return rs, true
 }
@@ -237,7 +239,7 @@ func (p piece) conditions(index uint) []specs.LinuxSeccompArg {
 	switch {
 	case p.kind == whole, p.kind == span && p.a == 0 && p.b == top, p.kind == cube && p.a == 0:
 		return nil
-	case p.kind == cube:
+	case p.kind == cube: // what nearly every piece of a masked condition is
 		return one(specs.OpMaskedEqual, p.a, p.b)
 	case p.a == p.b:
 		return one(specs.OpEqualTo, p.a, 0)
