@@ -223,14 +223,15 @@ func (b *Bandwidth) check() error {
 			return fmt.Errorf("bandwidth: %d bit/s is less than one packet a second\nwrite 8kbit/s or more", r)
 		}
 	}
-	d, err := b.delay()
+	d, err := b.Latency()
 	if err == nil && (d < 0 || d > 10*time.Second) {
 		err = fmt.Errorf("bandwidth: delay %s is not between 0 and 10s", d)
 	}
 	return err
 }
 
-func (b *Bandwidth) delay() (time.Duration, error) {
+// Latency is Delay as a duration.
+func (b *Bandwidth) Latency() (time.Duration, error) {
 	if b.Delay == "" {
 		return 0, nil
 	}

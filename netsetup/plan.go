@@ -68,7 +68,7 @@ func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
 			taken = append(taken, p)
 		}
 	}
-	p := &Plan{MTU: c.MTU, Hostname: hostname}
+	p := &Plan{MTU: c.MTU}
 	for _, s := range candidates() {
 		if !slices.ContainsFunc(taken, s.Overlaps) {
 			p.Subnet4 = s
@@ -94,11 +94,12 @@ func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
 	if p.MTU == 0 {
 		p.MTU = defaultMTU
 	}
-	return p, p.place(c, 2)
+	return p, p.Place(c, 2, hostname)
 }
 
-// place gives the sandbox the nth address.
-func (p *Plan) place(c *Config, n byte) error {
+// Place gives the sandbox the nth address.
+func (p *Plan) Place(c *Config, n byte, hostname string) error {
+	p.Hostname = hostname
 	p.Addr4, p.Addr6 = nth(p.Subnet4, n), nth(p.Subnet6, n)
 	p.MAC = macOf(p.Addr4)
 	if c.MAC != "" {

@@ -1,0 +1,272 @@
+// Package gateway is the process between a sandbox and the host's network: it
+// makes the namespaces, runs a TCP/IP stack on their uplink, and turns each flow
+// that the egress rules allow into an ordinary connection of the host.
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"jail/netsetup"
+	"jail/netsetup/egress"
+	"jail/netsetup/link"
+)
+
+// gateway serves the members of one network: one sandbox, or those that share a name.
+type gateway struct {
+	plan    *netsetup.Plan
+	shared  bool
+	way     string
+	user    *os.File // the user namespace that owns all
+	space   *link.Space
+	device  *device
+	stack   *stack.Stack
+	own     ownAddrs
+	syns    sync.Map // stack.TransportEndpointID to original
+	queries chan struct{}
+
+	mu      sync.Mutex
+	members map[netip.Addr]*member
+	list    []*member
+}
+
+func newGateway(s *netsetup.Setup) (*gateway, error) {
+	user, err := os.Open("/proc/self/ns/user")
+	if err != nil {
+		return nil, fmt.Errorf("open the user namespace: %w", err)
+	}
+	return &gateway{
+		plan: s.Plan, shared: s.Config.Name != "", user: user,
+		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
+	}, nil
+}
+
+// member finds who has an address.
+func (g *gateway) member(a netip.Addr) *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.members[a]
+}
+
+// memberAddrs finds a member of a shared network by name.
+func (g *gateway) memberAddrs(name string) []netip.Addr {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.list {
+		if g.shared && m.name != "" && strings.EqualFold(m.name, name) {
+			return []netip.Addr{m.plan.Addr4, m.plan.Addr6}
+		}
+	}
+	return nil
+}
+
+// attach makes a sandbox's namespace and connects it.
+func (g *gateway) attach(s *netsetup.Setup, send func(netsetup.Event)) (*member, error) {
+	policy, err := egress.Compile(s.Config.Egress)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{g: g, name: s.Sandbox, config: s.Config, policy: policy}
+	m.reports.send = send
+	if err := g.admit(m, s); err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*member, error) {
+		g.detach(m)
+		return nil, err
+	}
+	if m.resolver, err = m.newResolver(); err != nil {
+		return fail(err)
+	}
+	if err := m.publish(); err != nil {
+		return fail(err)
+	}
+	if err := g.connectMember(m, s.Group); err != nil {
+		return fail(err)
+	}
+	return m, nil
+}
+
+// admit gives a member its addresses.
+func (g *gateway) admit(m *member, s *netsetup.Setup) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, other := range g.list {
+		if g.shared && m.name != "" && strings.EqualFold(other.name, m.name) {
+			return fmt.Errorf("a sandbox named %s is in the network %s already", m.name, s.Config.Name)
+		}
+	}
+	p := *g.plan
+	for n := byte(2); ; n++ {
+		if n == 254 {
+			return fmt.Errorf("the network %s is full: it has 252 sandboxes", s.Config.Name)
+		}
+		if err := p.Place(&s.Config, n, s.Plan.Hostname); err != nil {
+			return err
+		}
+		if g.members[p.Addr4] == nil {
+			m.outer = fmt.Sprintf("in%d", n)
+			break
+		}
+	}
+	m.plan = &p
+	g.members[p.Addr4], g.members[p.Addr6] = m, m
+	g.list = append(g.list, m)
+	return nil
+}
+
+// connectMember makes the namespaces (both at once: each takes the kernel a
+// millisecond) and the links.
+func (g *gateway) connectMember(m *member, group int) error {
+	type made struct {
+		s   *link.Space
+		err error
+	}
+	inner := make(chan made, 1)
+	go func() {
+		s, err := link.NewSpace()
+		inner <- made{s, err}
+	}()
+	err := g.prepare()
+	in := <-inner
+	m.space = in.s
+	if err == nil {
+		err = in.err
+	}
+	if err != nil {
+		return err
+	}
+	p := m.plan
+	pair := link.Pair{
+		Outer: m.outer, MAC: p.MAC, GatewayMAC: p.GatewayMAC, MTU: p.MTU,
+		Addr4: p.Addr4, Addr6: p.Addr6, Gateway4: p.Gateway4, Gateway6: p.Gateway6, Group: group,
+	}
+	if g.shared {
+		pair.Peers4, pair.Peers6 = p.Subnet4, p.Subnet6
+	}
+	if err := link.Connect(m.space, g.space, pair); err != nil {
+		return err
+	}
+	if err := m.limit(); err != nil {
+		return err
+	}
+	if err := g.uplink(m); err != nil {
+		return err
+	}
+	g.tellDevice()
+	return nil
+}
+
+// prepare makes the gateway's namespace.
+func (g *gateway) prepare() error {
+	if g.space != nil {
+		return nil
+	}
+	s, err := link.NewSpace()
+	if err != nil {
+		return err
+	}
+	// Nothing in this namespace has an address.
+	_ = s.Sysctl("ipv6/conf/all/disable_ipv6", "1")
+	_ = s.Sysctl("ipv6/conf/default/disable_ipv6", "1")
+	g.space = s
+	return nil
+}
+
+// uplink connects a member to the device, which the first one has made.
+func (g *gateway) uplink(m *member) error {
+	if g.device != nil {
+		return g.space.Enslave(m.outer)
+	}
+	u, err := g.space.OpenTAP(g.plan.MTU)
+	switch {
+	case err == nil:
+		g.way = "tap"
+		if err := g.space.Bridge(g.plan.MTU); err != nil {
+			return err
+		}
+		if err := g.space.Enslave(m.outer, link.TAPName()); err != nil {
+			return err
+		}
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+		g.way = "packet"
+		if u, err = g.packetUplink(m); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	g.device = newDevice(u, g.plan.MTU, g.plan.GatewayMAC)
+	g.tellDevice()
+	if g.stack, err = newStack(g.device, g.plan); err != nil {
+		return err
+	}
+	g.serveTCP()
+	g.serveUDP()
+	g.servePing()
+	return g.serveDNS()
+}
+
+// packetUplink takes packets off the member's link where there is no TAP device.
+// A shared network has a bridge, whose own end is the uplink.
+func (g *gateway) packetUplink(m *member) (*link.Uplink, error) {
+	if !g.shared {
+		return g.space.OpenSocket(m.outer)
+	}
+	if err := g.space.Bridge(g.plan.MTU); err != nil {
+		return nil, err
+	}
+	port, end, err := g.space.Stub(g.plan.MTU)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.space.Enslave(m.outer, port); err != nil {
+		return nil, err
+	}
+	return g.space.OpenSocket(end)
+}
+
+// tellDevice gives the device the table of senders.
+func (g *gateway) tellDevice() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.device == nil {
+		return
+	}
+	t := map[netip.Addr]tcpip.LinkAddress{}
+	for a, m := range g.members {
+		t[a] = tcpip.LinkAddress(m.plan.MAC[:])
+	}
+	g.device.setMembers(t)
+}
+
+// detach takes a sandbox off the network. Its namespace lives as long as its
+// processes do, without a way out.
+func (g *gateway) detach(m *member) {
+	g.mu.Lock()
+	delete(g.members, m.plan.Addr4)
+	delete(g.members, m.plan.Addr6)
+	for i, x := range g.list {
+		if x == m {
+			g.list = append(g.list[:i], g.list[i+1:]...)
+			break
+		}
+	}
+	g.mu.Unlock()
+	g.tellDevice()
+	m.close()
+	if m.space != nil {
+		if g.space != nil {
+			_ = g.space.Remove(m.outer)
+		}
+		m.space.Close()
+	}
+}

@@ -1,0 +1,12 @@
+// Command jail-net-gateway is the process between a sandbox and the host's network.
+// jail starts it; it is of no use by hand. It is a program of its own because its
+// TCP/IP stack would double what every start of jail costs.
+package main
+
+import (
+	"os"
+
+	"jail/netsetup/gateway"
+)
+
+func main() { os.Exit(gateway.Main()) }

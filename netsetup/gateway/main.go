@@ -1,0 +1,162 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"jail/netsetup"
+)
+
+// controlFD is the descriptor of the supervisor's control socket.
+const controlFD = 3
+
+// maxSetup bounds a setup message.
+const maxSetup = 16 << 20
+
+// Main is the gateway process. It gives its exit code.
+func Main() int {
+	// The main thread stays in the host's network namespace: the threads that
+	// enter others are made for it.
+	runtime.LockOSThread()
+	// Buffers of flows come and go; a heap of a few megabytes need not be
+	// collected each time it doubles.
+	debug.SetGCPercent(200)
+	f := os.NewFile(controlFD, "control")
+	c, err := net.FileConn(f)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no socket: %v\nthis program is started by jail, not by hand\n", controlFD, err)
+		return 125
+	}
+	f.Close()
+	control, ok := c.(*net.UnixConn)
+	if !ok {
+		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no unix socket\n", controlFD)
+		return 125
+	}
+	s := &server{}
+	s.conns.Add(1)
+	go s.serve(control)
+	s.conns.Wait() // the last sandbox is gone
+	return 0
+}
+
+// server hands control connections to the gateway. The process ends with the last.
+type server struct {
+	conns sync.WaitGroup
+	mu    sync.Mutex
+	g     *gateway
+}
+
+// serve answers one control connection until it closes.
+func (s *server) serve(c *net.UnixConn) {
+	defer s.conns.Done()
+	defer c.Close()
+	out := &sender{c: c}
+	var m *member
+	defer func() {
+		if m != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.g.detach(m)
+		}
+	}()
+	for {
+		var req netsetup.Request
+		files, err := netsetup.Receive(c, &req)
+		if err != nil {
+			return
+		}
+		switch {
+		case req.Op == "attach" && m == nil && len(files) == 1:
+			if m, err = s.attach(files[0], out); err != nil {
+				out.send(netsetup.Reply{Error: err.Error()})
+			}
+		case req.Op == "flows":
+			s.flows(out)
+		default:
+			out.send(netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
+		}
+		for _, f := range files {
+			f.Close()
+		}
+	}
+}
+
+func (s *server) attach(f *os.File, out *sender) (*member, error) {
+	setup := &netsetup.Setup{}
+	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(f, 0, maxSetup), maxSetup))
+	if err == nil {
+		err = json.Unmarshal(b, setup)
+	}
+	if err == nil && setup.Plan == nil {
+		err = errors.New("no plan")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setup message: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.g == nil {
+		if s.g, err = newGateway(setup); err != nil {
+			return nil, err
+		}
+	}
+	m, err := s.g.attach(setup, func(e netsetup.Event) { out.send(netsetup.Reply{Event: &e}) })
+	if err != nil {
+		return nil, err
+	}
+	if !s.g.shared {
+		if err := dropCapabilities(); err != nil {
+			s.g.detach(m)
+			return nil, err
+		}
+	}
+	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, Way: s.g.way}}, s.g.user, m.space.File)
+}
+
+// flowsPerMessage keeps a message below its bound.
+const flowsPerMessage = 100
+
+func (s *server) flows(out *sender) {
+	s.mu.Lock()
+	var all []netsetup.FlowInfo
+	if s.g != nil {
+		for _, m := range s.g.list {
+			all = append(all, m.flows.list(m.name)...)
+		}
+	}
+	s.mu.Unlock()
+	for len(all) > flowsPerMessage {
+		out.send(netsetup.Reply{Flows: all[:flowsPerMessage]})
+		all = all[flowsPerMessage:]
+	}
+	out.send(netsetup.Reply{Flows: all, Done: true})
+}
+
+// sender writes whole messages from several goroutines.
+type sender struct {
+	mu sync.Mutex
+	c  *net.UnixConn
+}
+
+func (s *sender) send(r netsetup.Reply, files ...*os.File) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return netsetup.Send(s.c, r, files...)
+}
+
+// dropCapabilities gives up, on every thread, what the set-up needed: whoever took
+// over this process through a packet would be an ordinary user.
+func dropCapabilities() error {
+	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	return capsetAll(hdr, &[2]unix.CapUserData{})
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jail/netsetup"
+	"jail/netsetup/egress"
+	"jail/netsetup/link"
+	"jail/netsetup/names"
+)
+
+// member is a sandbox on the gateway: its addresses, its rules, its reports.
+type member struct {
+	g      *gateway
+	name   string
+	config netsetup.Config
+	plan   *netsetup.Plan
+	policy *egress.Policy
+	leases egress.Leases
+	space  *link.Space
+	outer  string
+
+	resolver *names.Resolver
+
+	udp, pings, streams atomic.Int32
+
+	flows   flows
+	reports reports
+	closers []func()
+}
+
+// proposal is a flow before it is allowed: where it is to go on the host's network.
+type proposal struct {
+	dial []netip.AddrPort // tried in order
+	name string           // what the address was handed out for
+}
+
+// decide asks the policy about a flow, and reports a refusal.
+func (m *member) decide(proto egress.Proto, dst netip.AddrPort) (proposal, bool) {
+	f := egress.Flow{Proto: proto, Addr: egress.Canonical(dst.Addr()), Port: dst.Port()}
+	if dst.Addr() == m.plan.Host4 || dst.Addr() == m.plan.Host6 {
+		f.Host = true
+	} else {
+		f.Own = m.g.own.contains(f.Addr)
+		f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
+	}
+	v := m.policy.Decide(f)
+	if !v.Allow {
+		m.refused("flow", proto, f, v)
+		return proposal{}, false
+	}
+	var p proposal
+	if len(f.Names) > 0 {
+		p.name = f.Names[0]
+	}
+	if f.Host {
+		p.name = netsetup.HostName
+		p.dial = []netip.AddrPort{
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), dst.Port()),
+			netip.AddrPortFrom(netip.IPv6Loopback(), dst.Port()),
+		}
+		return p, true
+	}
+	p.dial = []netip.AddrPort{netip.AddrPortFrom(f.Addr, dst.Port())}
+	return p, true
+}
+
+// ownAgain is asked when a connection stands: its two ends having one address
+// means that the host itself answers there, on an address that it was given
+// after the list was read, or by a rule of its firewall.
+func (m *member) ownAgain(proto egress.Proto, local, remote netip.AddrPort) bool {
+	if local.Addr().Unmap() != remote.Addr().Unmap() || remote.Addr().IsLoopback() {
+		return false
+	}
+	f := egress.Flow{Proto: proto, Addr: egress.Canonical(remote.Addr()), Port: remote.Port(), Own: true}
+	f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
+	v := m.policy.Decide(f)
+	if !v.Allow {
+		m.refused("flow", proto, f, v)
+	}
+	return !v.Allow
+}
+
+func (m *member) refused(kind string, proto egress.Proto, f egress.Flow, v egress.Verdict) {
+	e := netsetup.Event{Kind: kind, Proto: proto.String(), Addr: f.Addr, Port: f.Port, Why: v.Why, Write: v.Write}
+	if f.Host {
+		e.Addr, e.Name = netip.Addr{}, netsetup.HostName
+	} else if len(f.Names) > 0 {
+		e.Name = f.Names[0]
+	}
+	if v.Rule != nil {
+		e.Rule = v.Rule.String()
+	}
+	m.report(e)
+}
+
+// reports holds what was reported, for each is reported once.
+type reports struct {
+	mu   sync.Mutex
+	seen map[reportKey]struct{}
+	// send carries an event to the supervisor.
+	send func(netsetup.Event)
+}
+
+type reportKey struct {
+	kind, proto, name, why string
+	addr                   netip.Addr
+	port                   uint16
+}
+
+// maxReports bounds what is remembered, and with it what a program that scans
+// can make jail print.
+const maxReports = 1024
+
+func (m *member) report(e netsetup.Event) {
+	k := reportKey{e.Kind, e.Proto, e.Name, e.Why, e.Addr, e.Port}
+	r := &m.reports
+	r.mu.Lock()
+	if r.seen == nil {
+		r.seen = map[reportKey]struct{}{}
+	}
+	_, again := r.seen[k]
+	n := len(r.seen)
+	if !again && n <= maxReports {
+		r.seen[k] = struct{}{}
+	}
+	send := r.send
+	r.mu.Unlock()
+	if again || n > maxReports || send == nil {
+		return
+	}
+	if n == maxReports {
+		e = netsetup.Event{Kind: "notice", Why: "more refusals are not reported: there were 1024 different ones"}
+	}
+	e.Time, e.Sandbox = time.Now(), m.name
+	send(e)
+}
+
+func (m *member) close() {
+	m.flows.closeAll()
+	for _, c := range m.closers {
+		c()
+	}
+}

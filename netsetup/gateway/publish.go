@@ -1,0 +1,231 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"jail/netsetup"
+)
+
+// publish opens the host's ports that lead to a member. A port that is taken is
+// an error, and the sandbox does not start.
+func (m *member) publish() error {
+	for _, p := range m.config.Publish {
+		addrs, err := p.Addresses()
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			if err := m.listen(p, a); err != nil {
+				// The default is both loopbacks; a host without IPv6 has one.
+				if p.Address == "" && a.Is6() && errors.Is(err, unix.EADDRNOTAVAIL) {
+					continue
+				}
+				origin := ""
+				if p.Origin != "" {
+					origin = p.Origin + ": "
+				}
+				return fmt.Errorf("%spublish %s: listen on %s: %w%s", origin, p, netip.AddrPortFrom(a, p.HostPort), err, publishHint(err))
+			}
+		}
+	}
+	return nil
+}
+
+func publishHint(err error) string {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return "\nanother program listens there; choose another port, or end it (ss -ltnup shows it)"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return "\nthis host has no such address"
+	case errors.Is(err, unix.EACCES):
+		return "\nports below 1024 are for root; choose a higher one, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+	}
+	return ""
+}
+
+// family is the suffix that keeps package net from opening both families.
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "4"
+	}
+	return "6"
+}
+
+func (m *member) listen(p netsetup.Publish, a netip.Addr) error {
+	at := netip.AddrPortFrom(a, p.HostPort)
+	if p.Proto == "tcp" {
+		l, err := net.ListenTCP("tcp"+family(a), net.TCPAddrFromAddrPort(at))
+		if err != nil {
+			return bare(err)
+		}
+		m.closers = append(m.closers, func() { l.Close() })
+		go m.accept(l, p)
+		return nil
+	}
+	c, err := net.ListenUDP("udp"+family(a), net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return bare(err)
+	}
+	m.closers = append(m.closers, func() { c.Close() })
+	go m.publishUDP(c, p)
+	return nil
+}
+
+// bare takes package net's own words off an error: the place is named already.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// target is the member's address in the family of the listener, and the gateway's
+// address that a connection seems to come from.
+func (m *member) target(host netip.AddrPort, port uint16) (local, remote tcpip.FullAddress, proto tcpip.NetworkProtocolNumber) {
+	gw, own := m.plan.Gateway4, m.plan.Addr4
+	proto = header.IPv4ProtocolNumber
+	if host.Addr().Is6() && !host.Addr().Is4In6() {
+		gw, own, proto = m.plan.Gateway6, m.plan.Addr6, header.IPv6ProtocolNumber
+	}
+	return tcpip.FullAddress{NIC: nicID, Addr: fromAddr(gw)}, tcpip.FullAddress{NIC: nicID, Addr: fromAddr(own), Port: port}, proto
+}
+
+func (m *member) accept(l *net.TCPListener, p netsetup.Publish) {
+	for {
+		c, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
+			continue
+		}
+		go m.inbound(c, p)
+	}
+}
+
+func (m *member) inbound(c *net.TCPConn, p netsetup.Publish) {
+	host := c.LocalAddr().(*net.TCPAddr).AddrPort()
+	local, remote, proto := m.target(host, p.Port)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var wq waiter.Queue
+	ep, err := m.g.connectInside(ctx, &wq, local, remote, proto)
+	if err != nil {
+		_ = c.SetLinger(0)
+		c.Close()
+		return
+	}
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	f := &flow{info: netsetup.FlowInfo{Proto: "tcp", From: p.Port, Addr: from.Addr().Unmap(), Port: from.Port(), Published: true}}
+	m.carry(f, ep, &wq, c)
+}
+
+// connectInside opens a connection of the stack to a member.
+func (g *gateway) connectInside(ctx context.Context, wq *waiter.Queue, local, remote tcpip.FullAddress, proto tcpip.NetworkProtocolNumber) (tcpip.Endpoint, error) {
+	ep, terr := g.stack.NewEndpoint(tcp.ProtocolNumber, proto, wq)
+	if terr != nil {
+		return nil, errors.New(terr.String())
+	}
+	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
+	wq.EventRegister(&entry)
+	defer wq.EventUnregister(&entry)
+	if terr = ep.Bind(local); terr == nil {
+		terr = ep.Connect(remote)
+	}
+	if _, started := terr.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-ctx.Done():
+			ep.Close()
+			return nil, ctx.Err()
+		case <-ready:
+			terr = ep.LastError()
+		}
+	}
+	if terr != nil {
+		ep.Close()
+		return nil, errors.New(terr.String())
+	}
+	return ep, nil
+}
+
+// publishUDP gives each sender on the host a flow of its own inside.
+func (m *member) publishUDP(c *net.UDPConn, p netsetup.Publish) {
+	var mu sync.Mutex
+	inside := map[netip.AddrPort]*gonet.UDPConn{}
+	buf := make([]byte, 65535)
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // an ICMP error of an earlier answer
+		}
+		mu.Lock()
+		in := inside[from]
+		mu.Unlock()
+		if in == nil {
+			if m.udp.Add(1) > maxUDP {
+				m.udp.Add(-1)
+				continue
+			}
+			local, remote, proto := m.target(c.LocalAddr().(*net.UDPAddr).AddrPort(), p.Port)
+			if in, err = gonet.DialUDP(m.g.stack, &local, &remote, proto); err != nil {
+				m.udp.Add(-1)
+				continue
+			}
+			f := &flow{info: netsetup.FlowInfo{Proto: "udp", From: p.Port, Addr: from.Addr().Unmap(), Port: from.Port(), Published: true}}
+			f.stop = func() { in.Close() }
+			mu.Lock()
+			inside[from] = in
+			mu.Unlock()
+			go func() {
+				defer m.udp.Add(-1)
+				if m.flows.add(f) {
+					m.answer(c, in, from, f)
+					m.flows.remove(f)
+				}
+				in.Close()
+				mu.Lock()
+				delete(inside, from)
+				mu.Unlock()
+			}()
+		}
+		_, _ = in.Write(buf[:n])
+	}
+}
+
+func (m *member) answer(c *net.UDPConn, in *gonet.UDPConn, to netip.AddrPort, f *flow) {
+	buf := datagrams.Get().(*[65535]byte)
+	defer datagrams.Put(buf)
+	for {
+		_ = in.SetReadDeadline(time.Now().Add(udpIdle))
+		n, err := in.Read(buf[:])
+		if err != nil && strings.Contains(err.Error(), "refused") {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		f.out.Add(uint64(n))
+		if _, err := c.WriteToUDPAddrPort(buf[:n], to); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"jail/netsetup"
+)
+
+const nicID = 1
+
+// Bounds of a connection's buffers in the stack, which are what a slow reader can
+// make the gateway hold: at most maxBuffer in each direction.
+const (
+	minBuffer     = 16 << 10
+	defaultBuffer = 512 << 10
+	maxBuffer     = 1 << 20
+	// socketBuffer is the receive buffer over a packet socket: its queue holds a
+	// few large frames, and what a sender may have under way must fit into it.
+	socketBuffer = 192 << 10
+	// maxHandshakes bounds the connections being made at one time.
+	maxHandshakes = 4096
+	// timeWait is short: the other end of every connection is on this machine,
+	// and no packet of it can be late.
+	timeWait = time.Second
+)
+
+// newStack makes a TCP/IP stack on the device that takes packets for every
+// address: it is the far end of whatever a sandbox connects to.
+func newStack(d *device, p *netsetup.Plan) (*stack.Stack, error) {
+	s := stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+		HandleLocal:        false,
+	})
+	fail := func(what string, err tcpip.Error) (*stack.Stack, error) {
+		s.Close()
+		return nil, fmt.Errorf("network stack: %s: %s", what, err)
+	}
+	if err := s.CreateNIC(nicID, d); err != nil {
+		return fail("link", err)
+	}
+	if err := s.SetPromiscuousMode(nicID, true); err != nil {
+		return fail("taking every address", err)
+	}
+	if err := s.SetSpoofing(nicID, true); err != nil {
+		return fail("answering from every address", err)
+	}
+	for _, a := range []netip.Addr{p.Gateway4, p.Gateway6} {
+		proto := tcpip.NetworkProtocolNumber(header.IPv4ProtocolNumber)
+		if a.Is6() {
+			proto = header.IPv6ProtocolNumber
+		}
+		pa := tcpip.ProtocolAddress{Protocol: proto, AddressWithPrefix: fromAddr(a).WithPrefix()}
+		if err := s.AddProtocolAddress(nicID, pa, stack.AddressProperties{}); err != nil {
+			return fail("address "+a.String(), err)
+		}
+	}
+	s.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, NIC: nicID},
+		{Destination: header.IPv6EmptySubnet, NIC: nicID},
+	})
+	return s, tune(s, d.socket)
+}
+
+func tune(s *stack.Stack, socket bool) error {
+	rcv := tcpip.TCPReceiveBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	if socket {
+		rcv.Default, rcv.Max = socketBuffer, socketBuffer
+		moderate = false
+	}
+	snd := tcpip.TCPSendBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
+	sack := tcpip.TCPSACKEnabled(true)
+	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
+	for _, o := range []tcpip.SettableTransportProtocolOption{&rcv, &snd, &sack, &wait, &moderate} {
+		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
+			return fmt.Errorf("network stack: %T: %s", o, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"jail/netsetup"
+	"jail/netsetup/egress"
+)
+
+// dialTimeout is how long the host's network may take to answer: what a Linux
+// program waits with the default of tcp_syn_retries is longer, few wait for it.
+const dialTimeout = 60 * time.Second
+
+// serveTCP answers connection attempts: a refused one with a reset at once, an
+// allowed one when the connection it stands for is there, so that the program
+// sees "refused" and "unreachable" as it would outside.
+func (g *gateway) serveTCP() {
+	fwd := tcp.NewForwarder(g.stack, 0, maxHandshakes, func(r *tcp.ForwarderRequest) {
+		o, _ := g.syns.LoadAndDelete(r.ID())
+		if o == nil {
+			r.Complete(true)
+			return
+		}
+		g.connect(r, o.(original))
+	})
+	g.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, func(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
+		flags := header.TCP(pkt.TransportHeader().Slice()).Flags()
+		if flags&(header.TCPFlagSyn|header.TCPFlagAck) == header.TCPFlagSyn {
+			g.syns.LoadOrStore(id, originalOf(pkt))
+		}
+		return fwd.HandlePacket(id, pkt)
+	})
+}
+
+func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
+	id := r.ID()
+	m := g.member(o.src)
+	dst := netip.AddrPortFrom(o.dst, id.LocalPort)
+	if m == nil {
+		r.Complete(true)
+		return
+	}
+	p, ok := m.decide(egress.TCP, dst)
+	if !ok {
+		r.Complete(true)
+		return
+	}
+	conn, err := dialTCP(p.dial)
+	if err != nil {
+		if errors.Is(err, unix.ECONNREFUSED) {
+			r.Complete(true)
+		} else {
+			g.device.reject(o, noHost)
+			r.Complete(false)
+		}
+		return
+	}
+	local, _ := netip.ParseAddrPort(conn.LocalAddr().String())
+	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if m.ownAgain(egress.TCP, local, remote) {
+		conn.Close()
+		r.Complete(true)
+		return
+	}
+	var wq waiter.Queue
+	ep, terr := r.CreateEndpoint(&wq)
+	r.Complete(terr != nil)
+	if terr != nil {
+		conn.Close()
+		return
+	}
+	f := &flow{info: netsetup.FlowInfo{Proto: "tcp", From: id.RemotePort, Addr: dst.Addr(), Port: dst.Port(), Name: p.name}}
+	m.carry(f, ep, &wq, conn)
+}
+
+// carry relays a TCP flow until it ends.
+func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.TCPConn) {
+	ep.SocketOptions().SetDelayOption(false)
+	ep.SocketOptions().SetKeepAlive(true)
+	r := &relay{ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in}
+	f.stop = r.abort
+	if !m.flows.add(f) {
+		return
+	}
+	r.run()
+	m.flows.remove(f)
+}
+
+func dialTCP(to []netip.AddrPort) (*net.TCPConn, error) {
+	var last error
+	for _, a := range to {
+		d := net.Dialer{Timeout: dialTimeout, KeepAlive: 0}
+		c, err := d.DialContext(context.Background(), "tcp", a.String())
+		if err == nil {
+			return c.(*net.TCPConn), nil
+		}
+		last = err
+	}
+	return nil, last
+}

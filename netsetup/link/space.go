@@ -1,0 +1,109 @@
+// Package link makes network namespaces and what is in them: the veth pair of a
+// sandbox, the bridge and the TAP device (or packet socket) of its gateway.
+//
+// It acts on the namespaces that its caller may administer: those made by
+// [NewSpace] belong to the user namespace the caller is in.
+package link
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Space is a network namespace, with a netlink socket in it.
+type Space struct {
+	File *os.File
+	nl   *netlink.Handle
+	do   chan func()
+}
+
+// NewSpace makes a network namespace with its loopback up. A thread of its own
+// stays in it until Close, for what must be done from inside (opening a TAP
+// device, writing sysctls).
+func NewSpace() (*Space, error) {
+	s := &Space{do: make(chan func())}
+	made := make(chan error)
+	go func() {
+		// The thread is not unlocked: it must not be reused for other goroutines
+		// and ends with this one (runtime.LockOSThread).
+		runtime.LockOSThread()
+		err := s.enter()
+		made <- err
+		if err != nil {
+			return
+		}
+		for f := range s.do {
+			f()
+		}
+	}()
+	if err := <-made; err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Space) enter() error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("new network namespace: %w%s", err, namespaceHint(err))
+	}
+	return s.open()
+}
+
+// open takes hold of the network namespace the calling thread is in.
+func (s *Space) open() error {
+	f, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("open the network namespace: %w", err)
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("netlink socket: %w", err)
+	}
+	s.File, s.nl = f, nl
+	lo, err := nl.LinkByName("lo")
+	if err == nil {
+		err = nl.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("bring up the loopback: %w", err)
+	}
+	return nil
+}
+
+func namespaceHint(err error) string {
+	if err == unix.ENOSPC {
+		return "\nthe limit of network namespaces is reached; raise the sysctl user.max_net_namespaces"
+	}
+	return ""
+}
+
+// Do runs f on the thread that is in the namespace.
+func (s *Space) Do(f func() error) error {
+	done := make(chan error)
+	s.do <- func() { done <- f() }
+	return <-done
+}
+
+// Close lets go of the namespace. It lives on while a process, a device or a
+// descriptor is in it.
+func (s *Space) Close() {
+	close(s.do)
+	s.nl.Close()
+	s.File.Close()
+}
+
+// Sysctl writes a setting below /proc/sys/net of the namespace.
+func (s *Space) Sysctl(name, value string) error {
+	return s.Do(func() error {
+		// /proc/sys/net shows the namespace of the thread that opens it.
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
+			return fmt.Errorf("set net/%s to %s: %w", name, value, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,263 @@
+package netsetup
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are what Start needs besides the configuration.
+type Options struct {
+	// Gateway opens the gateway program: its path and arguments. The file, if
+	// any, is kept open until the program runs.
+	Gateway func() (path string, args []string, keep *os.File, err error)
+	// Sandbox is the name of this sandbox, if it has one.
+	Sandbox string
+	// Hostname is the name of the sandbox in its own /etc/hosts.
+	Hostname string
+	// Events is called for each refusal, one at a time. It may be nil.
+	Events func(Event)
+	// RuntimeDir is where named networks and sandboxes keep their sockets
+	// (0700, the user's own), such as $XDG_RUNTIME_DIR/jail/net.
+	RuntimeDir string
+	// UIDs and GIDs are the ids that the sandbox's own user namespace will map.
+	// Empty: the caller's own. Several need newuidmap and newgidmap.
+	UIDs, GIDs []IDRange
+	// Stderr takes what the gateway process has to say outside of events.
+	Stderr *os.File
+}
+
+// IDRange is a range of ids of the host that U1 maps to themselves.
+type IDRange struct{ First, Count uint32 }
+
+// Network is a sandbox's network while it lives.
+type Network struct {
+	// Plan says what the network looks like; it is there when Start returns,
+	// for a network of its own. For a shared one it is Attached that counts.
+	Plan *Plan
+
+	control *net.UnixConn
+	cmd     *exec.Cmd
+	ready   chan struct{}
+	at      *Attached
+	err     error
+
+	close sync.Once
+	flows chan []FlowInfo
+	ask   sync.Mutex
+}
+
+// Attached is what the launcher needs: it enters UserNS, then NetNS, and makes
+// the program's own user namespace below UserNS, so that the program has no
+// capability over its network.
+type Attached struct {
+	UserNS, NetNS *os.File
+	// Plan has the addresses, and ResolvConf and Hosts for /etc.
+	Plan *Plan
+	// Way is how packets leave: tap or packet.
+	Way string
+}
+
+// Start begins to make a sandbox's network and returns at once; Ready waits for
+// it. The gateway process ends with the Network, or with this process, however
+// it dies.
+func Start(c *Config, o Options) (*Network, error) {
+	if c.Mode != "veth" {
+		return nil, fmt.Errorf("network mode %s needs no gateway", c.Mode)
+	}
+	if c.Uplink != "" && c.Uplink != "builtin" {
+		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
+	}
+	for what, v := range map[string]string{"bridge": c.Bridge, "macvlan": c.MACVLAN, "ipvlan": c.IPVLAN, "cni": c.CNI} {
+		if v != "" {
+			return nil, fmt.Errorf("network %s: %s: not supported yet\ntake the key out of the profile", what, v)
+		}
+	}
+	plan, err := NewPlan(c, hostRoutes(), o.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{Plan: plan, ready: make(chan struct{}), flows: make(chan []FlowInfo)}
+	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
+	if err := n.spawn(o, setup); err != nil {
+		return nil, err
+	}
+	go n.receive(o.Events)
+	return n, nil
+}
+
+// spawn starts the gateway process in a user namespace of its own.
+func (n *Network) spawn(o Options, setup *Setup) error {
+	b, err := json.Marshal(setup)
+	if err != nil {
+		return err
+	}
+	mem, err := memfd("setup", b)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	mine, theirs := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
+	defer theirs.Close()
+	defer mine.Close()
+	c, err := net.FileConn(mine)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	n.control = c.(*net.UnixConn)
+	if err := Send(n.control, Request{Op: "attach"}, mem); err != nil {
+		n.control.Close()
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if err := n.run(o, theirs); err != nil {
+		n.control.Close()
+		return err
+	}
+	return nil
+}
+
+func (n *Network) run(o Options, control *os.File) error {
+	path, args, keep, err := o.Gateway()
+	if err != nil {
+		return err
+	}
+	if keep != nil {
+		defer keep.Close()
+	}
+	n.cmd = &exec.Cmd{
+		Path: path, Args: args, Dir: "/",
+		// Nothing of the caller's environment: it may hold secrets, and would
+		// be readable in /proc.
+		Env:        []string{"GOTRACEBACK=none"},
+		ExtraFiles: []*os.File{control},
+		Stderr:     o.Stderr,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+			// Kept across the exec by an ordinary user; dropped by the gateway
+			// when the links are made.
+			AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+			// Signals of the terminal are for the program.
+			Setsid: true,
+		},
+	}
+	if err := n.cmd.Start(); err != nil {
+		hint := ""
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EACCES) {
+			hint = "\nthe kernel lets this user make no user namespace"
+		}
+		return fmt.Errorf("start the network's gateway: %w%s", err, hint)
+	}
+	return nil
+}
+
+// receive reads what the gateway says until it is gone.
+func (n *Network) receive(events func(Event)) {
+	defer close(n.flows)
+	waiting := true
+	done := func(err error) {
+		if waiting {
+			n.err, waiting = err, false
+			close(n.ready)
+		}
+	}
+	var some []FlowInfo
+	for {
+		var r Reply
+		files, err := Receive(n.control, &r)
+		switch {
+		case err != nil:
+			if errors.Is(err, io.EOF) {
+				err = errors.New("it ended before the network was ready")
+			}
+			done(fmt.Errorf("the network's gateway: %w", err))
+			if n.cmd != nil {
+				_ = n.cmd.Wait()
+			}
+			return
+		case r.Error != "":
+			done(errors.New(r.Error))
+		case r.Ready != nil && len(files) == 2 && waiting:
+			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: r.Ready.Plan, Way: r.Ready.Way}
+			done(nil)
+		case r.Event != nil && events != nil:
+			events(*r.Event)
+		case r.Flows != nil || r.Done:
+			some = append(some, r.Flows...)
+			if r.Done {
+				n.flows <- some
+				some = nil
+			}
+		}
+	}
+}
+
+// Ready waits until the sandbox's network stands and gives what the launcher
+// needs. Its files belong to the Network.
+func (n *Network) Ready() (*Attached, error) {
+	<-n.ready
+	return n.at, n.err
+}
+
+// Flows lists the connections that stand.
+func (n *Network) Flows() ([]FlowInfo, error) {
+	n.ask.Lock()
+	defer n.ask.Unlock()
+	if err := Send(n.control, Request{Op: "flows"}); err != nil {
+		return nil, fmt.Errorf("the network's gateway: %w", err)
+	}
+	all, ok := <-n.flows
+	if !ok {
+		return nil, errors.New("the network's gateway has ended")
+	}
+	return all, nil
+}
+
+// PID is the gateway process.
+func (n *Network) PID() int { return n.cmd.Process.Pid }
+
+// Close takes the network down. The gateway ends by itself when the control
+// socket is closed; what is left of its namespaces goes with the sandbox.
+func (n *Network) Close() {
+	n.close.Do(func() {
+		// Shut down rather than closed, so that receive can see it end.
+		if raw, err := n.control.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+		}
+		for range n.flows {
+		}
+		n.control.Close()
+		<-n.ready
+		if n.at != nil {
+			n.at.UserNS.Close()
+			n.at.NetNS.Close()
+		}
+	})
+}
+
+// memfd puts bytes into an anonymous file.
+func memfd(name string, b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,168 @@
+package netsetup
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The supervisor and the gateway process talk over a SOCK_SEQPACKET socket, one
+// JSON object a message:
+//
+//	supervisor                         gateway
+//	Request{attach} + memfd(Setup) ->
+//	                               <-  Reply{ready} + descriptors U1, S      (or an error)
+//	                               <-  Reply{event}                          (each refusal, once)
+//	Request{flows}                 ->
+//	                               <-  Reply{flows}
+//	(closes)                           takes the sandbox's link away; with the last one, ends
+
+// Request is a message to the gateway.
+type Request struct {
+	Op string `json:"op"` // attach, join, flows, log
+}
+
+// Setup is what comes with an attach request, in a memfd because it can be longer
+// than a message.
+type Setup struct {
+	Config Config `json:"config"`
+	Plan   *Plan  `json:"plan"`
+	// Sandbox is the name of the sandbox, for the other members of its network.
+	Sandbox string `json:"sandbox"`
+	// Group is the caller's, which may ping.
+	Group int `json:"group"`
+	// Listen is the path of the socket on which more may attach or ask.
+	Listen string `json:"listen,omitempty"`
+}
+
+// Reply is a message from the gateway.
+type Reply struct {
+	Ready *Ready `json:"ready,omitempty"`
+	Event *Event `json:"event,omitempty"`
+	// Flows answers a flows request, over as many messages as it takes; the
+	// last has Done.
+	Flows []FlowInfo `json:"flows,omitempty"`
+	Done  bool       `json:"done,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+// Ready says how the sandbox's network came out.
+type Ready struct {
+	Plan *Plan `json:"plan"`
+	// Way is tap or packet: how the gateway takes the sandbox's packets.
+	Way string `json:"way"`
+}
+
+// Event is one refusal, or a notice.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Sandbox string    `json:"sandbox,omitempty"`
+	// Kind is name (a lookup), flow, or notice.
+	Kind  string     `json:"kind"`
+	Proto string     `json:"proto,omitempty"`
+	Addr  netip.Addr `json:"addr,omitzero"`
+	Port  uint16     `json:"port,omitempty"`
+	// Name was looked up, or is what the address was handed out for.
+	Name string `json:"name,omitempty"`
+	// Program made the attempt, where that could be found out.
+	Program string `json:"program,omitempty"`
+	// Rule decided, with its place; empty when none matched.
+	Rule string `json:"rule,omitempty"`
+	Why  string `json:"why"`
+	// Write is the rule that would allow it.
+	Write string `json:"write,omitempty"`
+}
+
+// FlowInfo is one connection that stands.
+type FlowInfo struct {
+	Sandbox string     `json:"sandbox,omitempty"`
+	Proto   string     `json:"proto"`
+	From    uint16     `json:"from"`
+	Addr    netip.Addr `json:"addr"`
+	Port    uint16     `json:"port"`
+	Name    string     `json:"name,omitempty"`
+	// Out and In are bytes sent and received by the sandbox.
+	Out   uint64    `json:"out"`
+	In    uint64    `json:"in"`
+	Since time.Time `json:"since"`
+	// Published is set for a connection that came in.
+	Published bool `json:"published,omitempty"`
+}
+
+// maxMessage bounds a message on the control socket.
+const maxMessage = 64 << 10
+
+// Send writes one message, with descriptors.
+func Send(c *net.UnixConn, message any, files ...*os.File) error {
+	b, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxMessage {
+		return fmt.Errorf("a message of %d bytes is too long for the control socket", len(b))
+	}
+	var oob []byte
+	if len(files) > 0 {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err = c.WriteMsgUnix(b, oob, nil)
+	return err
+}
+
+// Receive reads one message and its descriptors. io.EOF when the other side is gone.
+func Receive(c *net.UnixConn, message any) ([]*os.File, error) {
+	b := make([]byte, maxMessage)
+	oob := make([]byte, unix.CmsgSpace(4*4))
+	n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
+	if err != nil {
+		return nil, err
+	}
+	files := received(oob[:oobn])
+	if n == 0 && len(files) == 0 {
+		return nil, io.EOF
+	}
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		closeAll(files)
+		return nil, fmt.Errorf("a message on the control socket was cut off")
+	}
+	if err := json.Unmarshal(b[:n], message); err != nil {
+		closeAll(files)
+		return nil, fmt.Errorf("control message: %w", err)
+	}
+	return files, nil
+}
+
+func received(oob []byte) []*os.File {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	var files []*os.File
+	for _, m := range msgs {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
