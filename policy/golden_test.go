@@ -136,7 +136,7 @@ func exampleHost() *Host {
 	}
 }
 
-func shippedProfiles(t testing.TB) []string {
+func shippedProfiles(t *testing.T) []string {
 	t.Helper()
 	files, err := fs.Glob(profiles.Files, "*.yaml")
 	if err != nil || len(files) == 0 {
@@ -148,7 +148,7 @@ func shippedProfiles(t testing.TB) []string {
 	return files
 }
 
-func resolveShipped(t testing.TB, name string, h *Host) *Resolved {
+func resolveShipped(t *testing.T, name string, h *Host) *Resolved {
 	t.Helper()
 	p, err := Load(name, h)
 	if err != nil {
@@ -306,24 +306,5 @@ func TestShippedProfilesKeepSecrets(t *testing.T) {
 				t.Errorf("privileges: %+v", p)
 			}
 		})
-	}
-}
-
-// From the file to the spec is at most a millisecond of every start.
-func BenchmarkBrowserLoadToSpec(b *testing.B) {
-	h := exampleHost()
-	b.ReportAllocs()
-	for b.Loop() {
-		p, err := Load("browser", h)
-		if err != nil {
-			b.Fatal(err)
-		}
-		r, err := p.Resolve(h)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := r.Spec([]string{"firefox"}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
