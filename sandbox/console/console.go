@@ -237,7 +237,9 @@ func (c *Console) Suspend(sig syscall.Signal) error {
 	reply := make(chan error, 1)
 	c.do(func() {
 		wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
-		if wants && !c.owner && c.outer.foreground() {
+		if wants && c.outer.foreground() {
+			// Also when the terminal is ours: pid 1 may not have moved the
+			// program to the front before it was continued.
 			reply <- c.regain()
 			return
 		}

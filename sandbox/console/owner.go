@@ -83,8 +83,10 @@ func (c *Console) release() {
 
 // regain takes the terminal and moves the program to the front.
 func (c *Console) regain() error {
-	if err := c.take(); err != nil {
-		return err
+	if !c.owner {
+		if err := c.take(); err != nil {
+			return err
+		}
 	}
 	c.resize()
 	c.toFront(true)

@@ -77,6 +77,7 @@ func TestCtrlZStopsTheJobAndFgContinuesIt(t *testing.T) {
 			s.expect("ready\r\n")
 			for range 3 {
 				s.becomesRaw()
+				time.Sleep(100 * time.Millisecond) // SIGCONT takes back a stop that came before it
 				s.send("\x1a")
 				s.expect("Stopped")
 				s.expect("prompt> ")
@@ -474,10 +475,14 @@ func TestTmux(t *testing.T) {
 	tmux("resize-window", "-x", "70", "-y", "18")
 	tmux("send-keys", "stty size", "Enter")
 	shows("18 70")
-	tmux("send-keys", "sleep 100", "Enter")
+	tmux("send-keys", "sh -c \"echo st''arted; exec sleep 100\"", "Enter")
+	shows("\nstarted")
+	time.Sleep(100 * time.Millisecond)
 	tmux("send-keys", "C-z")
 	shows("Stopped")
 	tmux("send-keys", "fg", "Enter")
+	shows("fg\nsh -c")
+	time.Sleep(100 * time.Millisecond)
 	tmux("send-keys", "C-c")
 	tmux("send-keys", "echo code $?", "Enter")
 	shows("code 130")

@@ -22,10 +22,10 @@ type watcher struct {
 // page is shared with the watcher. The supervisor writes it while the watcher
 // sleeps; the watcher reads it once the supervisor is dead.
 type page struct {
-	armed  atomic.Uint32 // 1 while the terminal is in the mode `set`
-	before unix.Termios  // what to put back
-	set    unix.Termios  // what the terminal must still have for that
-	was    unix.Termios  // or this, while a change from it to set is on its way
+	armed  uint32       // 1 while the terminal is in the mode `set`
+	before unix.Termios // what to put back
+	set    unix.Termios // what the terminal must still have for that
+	was    unix.Termios // or this, while a change from it to set is on its way
 
 	// Scratch of the watcher, which cannot allocate.
 	now  unix.Termios
@@ -66,12 +66,12 @@ func forkHint(errno syscall.Errno) string {
 // arm records the settings to restore. It comes before the terminal is changed,
 // so that no moment is left without a rescuer.
 func (w *watcher) arm(before, set unix.Termios) {
-	w.page.armed.Store(0)
+	atomic.StoreUint32(&w.page.armed, 0)
 	w.page.before, w.page.set, w.page.was = before, set, w.page.set
-	w.page.armed.Store(1)
+	atomic.StoreUint32(&w.page.armed, 1)
 }
 
-func (w *watcher) disarm() { w.page.armed.Store(0) }
+func (w *watcher) disarm() { atomic.StoreUint32(&w.page.armed, 0) }
 
 // stop sends the watcher home. The page stays mapped: it may still be read.
 func (w *watcher) stop() {
@@ -146,7 +146,7 @@ func watch(p *page, terminal, pipe uintptr) {
 			break
 		}
 	}
-	if p.armed.Load() == 1 {
+	if p.armed == 1 { // not atomic.Load: the race detector has no threads here
 		_, _, errno := syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCGETS, uintptr(unsafe.Pointer(&p.now)))
 		if errno == 0 && (sameSettings(&p.now, &p.set) || sameSettings(&p.now, &p.was)) {
 			syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCSETS, uintptr(unsafe.Pointer(&p.before)))
