@@ -16,7 +16,8 @@ type report struct {
 	denied uint32 // an exec candidate was refused with EACCES before the last one was not found
 	exited uint32 // 1: status is the program's wait status
 	status uint32
-	first  int32 // process id of the sandbox's first process, where another made it
+	ready  uint32 // a futex: 1 when the supervisor passes signals on
+	first  int32  // process id of the sandbox's first process, where another made it
 }
 
 // The runtime's hooks around a fork: signals are blocked in every thread that could run a handler in the

@@ -227,6 +227,7 @@ func (c *compiler) privileges() error {
 		c.plan.add(inProgram, "", dieWithSupervisor{})
 	}
 	c.plan.add(inProgram, c.origin("/process/cwd"), workDir{p.Cwd})
+	c.plan.add(inProgram, "", awaitSupervisor{})
 	if p.NoNewPrivileges {
 		c.plan.add(inProgram, c.origin("/process/noNewPrivileges"), noNewPrivileges{})
 	}

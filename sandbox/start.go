@@ -164,6 +164,13 @@ func (p *Process) mapIDs() error {
 	return nil
 }
 
+// Release lets the program be executed. Until then a finished sandbox waits.
+func (p *Process) Release() {
+	atomic.StoreUint32(&p.shared.ready, 1)
+	const wake = 1 // FUTEX_WAKE, futex(2)
+	_, _, _ = syscall.RawSyscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.shared.ready)), wake, 1)
+}
+
 // PID is the process id of the sandbox's first process, pid 1 inside.
 func (p *Process) PID() int { return p.pid }
 

@@ -297,6 +297,15 @@ func (f foreground) lower(a *assembler) {
 	}
 }
 
+// awaitSupervisor waits until the supervisor passes signals on, so that none sent from the program's first
+// moment is lost. It readies itself while the sandbox is set up, so there is hardly ever anything to wait for.
+type awaitSupervisor struct{}
+
+func (awaitSupervisor) String() string { return "wait until the supervisor passes signals on" }
+func (awaitSupervisor) lower(a *assembler) {
+	a.op(unix.SYS_FUTEX, arg{v: uintptr(unsafe.Pointer(&a.shared.ready))}, val(0), val(0), val(0)).tolerate(unix.EAGAIN) // FUTEX_WAIT while 0
+}
+
 type workDir struct{ path string }
 
 func (w workDir) String() string     { return "change to " + w.path }

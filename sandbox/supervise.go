@@ -34,10 +34,6 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 		o.terminal.replaced, o.terminal.background = con.Replaced(), !con.Foreground()
 		o.terminal.settings, o.terminal.size = con.Settings()
 	}
-	// Before the start, so that no signal meant for the program ends jail instead.
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
 	if p.DieWithParent {
 		// The sandbox dies with this process, and so with its caller.
 		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -48,6 +44,12 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	if err != nil {
 		return Status{Code: 125}, err
 	}
+	// Until here a signal ends jail and with it the start. What the runtime does for this takes about as long
+	// as the sandbox takes to set itself up.
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	proc.Release()
 	done := make(chan struct{})
 	defer close(done)
 	go proc.forward(signals, done)

@@ -57,6 +57,7 @@ type assembler struct {
 	program          arg  // the program's process id in pid 1, from the fork
 	forkRow, execRow int
 	console          terminalInput
+	shared           *report
 	filter           []byte // struct sock_filter array
 }
 
