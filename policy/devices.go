@@ -67,13 +67,18 @@ func (t *tree) devices() {
 
 func (t *tree) deviceSet(s *deviceSet, rank int, o Origin) {
 	reason := "device set " + s.name
+	found := false
 	for _, pattern := range s.nodes {
 		for _, p := range t.r.matches(pattern) {
 			f := t.r.look.walk(p)
 			if f.err == nil && (f.stat.Mode&fs.ModeDevice != 0 || f.stat.Mode.IsDir()) {
+				found = true
 				t.add(rank, o, reason, Entry{Path: p, Kind: KindDevice, Source: p})
 			}
 		}
+	}
+	if !found {
+		return
 	}
 	for _, pattern := range s.reads {
 		for _, p := range t.r.matches(pattern) {
@@ -86,7 +91,7 @@ func (t *tree) deviceSet(s *deviceSet, rank int, o Origin) {
 
 func (t *tree) devicePath(e listed[Item]) {
 	r, v := t.r, e.item.Value
-	p, ok := r.path(v, e.key, false)
+	p, ok := r.path(v, e.key, useGrant)
 	if !ok {
 		return
 	}

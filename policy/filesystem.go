@@ -92,7 +92,7 @@ func (t *tree) collect() {
 	for _, p := range r.parts {
 		for i, w := range p.Without.Filesystem.Items {
 			key := p.prefix + "without.filesystem[" + strconv.Itoa(i) + "]"
-			if path, ok := r.path(w, key, true); ok && !t.without(path, p.rank) && !r.dormantPath(path, p.rank) {
+			if path, ok := r.path(w, key, usePattern); ok && !t.without(path, p.rank) && !r.dormantPath(path, p.rank) {
 				r.failWithout(p, "filesystem", i, w)
 			}
 		}
@@ -117,7 +117,7 @@ func (t *tree) without(path string, rank int) bool {
 func (r *resolver) dormantPath(path string, rank int) bool {
 	return slices.ContainsFunc(r.dormant, func(d part) bool {
 		return d.rank < rank && slices.ContainsFunc(d.Filesystem.Items, func(i FilesystemItem) bool {
-			p, err := r.vars.path(i.Path.V, true)
+			p, err := r.vars.path(i.Path.V, usePattern)
 			return err == nil && p == path
 		})
 	})
@@ -129,7 +129,11 @@ func (t *tree) item(s *FilesystemItem, key string, rank int) {
 	if !s.Path.Set {
 		return
 	}
-	path, ok := r.path(s.Path, key+".path", s.Hide.V)
+	use := useGrant
+	if s.Hide.V {
+		use = usePattern
+	}
+	path, ok := r.path(s.Path, key+".path", use)
 	if !ok {
 		return
 	}
@@ -228,7 +232,7 @@ func (t *tree) detail(i *fsItem, s *FilesystemItem) bool {
 	case KindRO, KindRW:
 		i.wanted = i.Path
 		if s.Source.Set {
-			i.wanted, ok = r.path(s.Source, i.key+".source", false)
+			i.wanted, ok = r.path(s.Source, i.key+".source", useGrant)
 		}
 		if ok && (under(i.wanted, "/proc") || (i.wanted == "/dev" && i.Path == "/dev")) {
 			r.fail(s.Origin, i.key, "the host's "+printable(i.wanted)+" shows what is outside the sandbox", "leave the entry out: jail mounts a new one")
@@ -264,7 +268,7 @@ func (t *tree) detail(i *fsItem, s *FilesystemItem) bool {
 	case KindOverlay:
 		i.wanted = i.Path
 		if s.Source.Set {
-			i.wanted, ok = r.path(s.Source, i.key+".source", false)
+			i.wanted, ok = r.path(s.Source, i.key+".source", useGrant)
 		}
 		if ok && s.Overlay.Discard.V && s.Overlay.Keep.Set {
 			r.fail(s.Overlay.Origin, i.key+".overlay", "discard and keep in one overlay", "keep one of them")

@@ -44,9 +44,15 @@ type loader struct {
 }
 
 func decodeSource(s *source) (*Document, Problems) {
-	root, problems := parseYAML(s.text, s.file)
-	if len(problems) > 0 {
-		return nil, problems
+	var root *node
+	if s.path == "" {
+		root = shippedTree(s.text)
+	}
+	if root == nil {
+		var problems Problems
+		if root, problems = parseYAML(s.text, s.file); len(problems) > 0 {
+			return nil, problems
+		}
 	}
 	d := decoder{file: s.file}
 	doc := d.document(root)

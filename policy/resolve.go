@@ -93,11 +93,11 @@ func (r *resolver) describe() {
 }
 
 // path expands a path of the profile.
-func (r *resolver) path(t Text, key string, patterns bool) (string, bool) {
+func (r *resolver) path(t Text, key string, use pathUse) (string, bool) {
 	if !t.Set {
 		return "", false
 	}
-	p, err := r.vars.path(t.V, patterns)
+	p, err := r.vars.path(t.V, use)
 	if err != nil {
 		r.fail(t.Origin, key, err.cause, err.fix)
 		return "", false

@@ -139,7 +139,7 @@ func (r *resolver) hugePages(e MapEntry[Text]) {
 
 func (r *resolver) ioLimit(e listed[IOItem]) {
 	i := e.item
-	dev, ok := r.path(i.Device, e.key+".device", false)
+	dev, ok := r.path(i.Device, e.key+".device", useGrant)
 	if !ok {
 		return
 	}

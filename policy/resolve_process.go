@@ -192,7 +192,7 @@ func spread(self uint32, owned []IDRange) []IDMapping {
 func (r *resolver) workingDirectory() {
 	out := &r.out.Process.Cwd
 	if r.cwd.Set {
-		p, ok := r.path(r.cwd, "process.cwd", false)
+		p, ok := r.path(r.cwd, "process.cwd", useName)
 		if !ok {
 			return
 		}

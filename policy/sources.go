@@ -150,7 +150,7 @@ func (t *tree) overlay(i *fsItem) {
 		}
 		for n, l := range s.Layers.Items {
 			key := i.key + ".overlay.layers[" + strconv.Itoa(n) + "]"
-			wanted, ok := t.r.path(l, key, false)
+			wanted, ok := t.r.path(l, key, useGrant)
 			if !ok || !lower(l.Origin, key, wanted) {
 				i.dropped = true
 				return
@@ -172,7 +172,7 @@ func (t *tree) overlay(i *fsItem) {
 // underlying filesystems"); planted by the program it could redirect lookups.
 func (t *tree) keep(i *fsItem, keep Text) {
 	key := i.key + ".overlay.keep"
-	wanted, ok := t.r.path(keep, key, false)
+	wanted, ok := t.r.path(keep, key, useGrant)
 	if !ok {
 		i.dropped = true
 		return

@@ -245,14 +245,14 @@ func readUserDirs(h *Host) map[string]string {
 
 // checkPieces refuses environment values that could make a path lead elsewhere
 // than the profile's author can have meant.
-func (x *expander) checkPieces(e expansion, patterns bool) *varError {
+func (x *expander) checkPieces(e expansion, use pathUse) *varError {
 	for _, p := range e.pieces {
 		v := e.text[p.start:p.end]
 		bad := ""
 		switch {
 		case v == "":
 			bad = "is empty"
-		case strings.ContainsAny(v, "*?[") && patterns:
+		case strings.ContainsAny(v, "*?[") && use == usePattern:
 			bad = "holds a pattern"
 		case p.start == 0 && v[0] != '/':
 			bad = "is not an absolute path"
@@ -263,7 +263,7 @@ func (x *expander) checkPieces(e expansion, patterns bool) *varError {
 			return &varError{"the value of " + p.name + ", " + strconv.Quote(v) + ", " + bad, "set " + p.name + " to a plain path, or define it under vars"}
 		}
 	}
-	if len(e.pieces) == 0 {
+	if len(e.pieces) == 0 || use == useName {
 		return nil
 	}
 	// A directory that is the whole home, because xdg-user-dirs was told so or
@@ -305,14 +305,22 @@ func badComponents(v string, first bool) string {
 	return ""
 }
 
-// path expands a text into an absolute clean path. With patterns, * ? [] are
-// the profile's own to use, and not the environment's.
-func (x *expander) path(s string, patterns bool) (string, *varError) {
+// pathUse says what a path is for.
+type pathUse int
+
+const (
+	useGrant   pathUse = iota // it gives the program something
+	usePattern                // it hides something: * ? [] are the profile's own to use, not the environment's
+	useName                   // it only names a place
+)
+
+// path expands a text into an absolute clean path.
+func (x *expander) path(s string, use pathUse) (string, *varError) {
 	e, err := x.tilde(s)
 	if err != nil {
 		return "", err
 	}
-	if err := x.checkPieces(e, patterns); err != nil {
+	if err := x.checkPieces(e, use); err != nil {
 		return "", err
 	}
 	p := e.text

@@ -18,7 +18,7 @@ func (r *resolver) holds(w *When, key string) bool {
 	}
 	ok := true
 	for _, t := range w.Exists.Items {
-		p, good := r.path(t, key+".exists", false)
+		p, good := r.path(t, key+".exists", useName)
 		if !good {
 			return false
 		}
