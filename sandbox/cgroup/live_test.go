@@ -231,3 +231,12 @@ func TestCloseOfNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func exist(dirs []string) bool {
+	for _, d := range dirs {
+		if _, err := os.Stat(d); err != nil {
+			return false
+		}
+	}
+	return true
+}
