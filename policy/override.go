@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,14 +52,14 @@ func (l *loader) override(root *node, o Override) (cause, fix string) {
 		if dest == "" {
 			dest = src
 		}
-		root.list("filesystem").add(mapping("path", literal(dest), "source", literal(src), "mode", mode))
+		root.list("filesystem").place(mapping("path", literal(dest), "source", literal(src), "mode", mode))
 	case "tmpfs":
 		if o.Value == "" {
 			return "needs a path", "--tmpfs DEST"
 		}
 		e := mapping("path", literal(l.abs(o.Value)))
 		e.children = append(e.children, word("tmpfs"), node{value: "true"})
-		root.list("filesystem").add(e)
+		root.list("filesystem").place(e)
 	case "hide":
 		if o.Value == "" {
 			return "needs a path", "--hide PATH"
@@ -188,6 +189,17 @@ func (n *node) put(key string, value node) {
 		return
 	}
 	n.children = append(n.children, word(key), value)
+}
+
+// place adds an entry to a list of filesystem entries, instead of an earlier one
+// for the same path: an alias may have brought that, so of two flags the later
+// one wins, while two entries of one file contradict each other. A path stays
+// hidden.
+func (n *node) place(entry node) {
+	n.children = slices.DeleteFunc(n.children, func(old node) bool {
+		return old.get("hide") == nil && old.get("path") != nil && old.get("path").value == entry.get("path").value
+	})
+	n.add(entry)
 }
 
 func (n *node) add(child node) { n.children = append(n.children, child) }
