@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets a test run the launcher in a process of its own: with a bundle named in its environment the
@@ -20,6 +21,11 @@ import (
 func TestMain(m *testing.M) {
 	if file := os.Getenv("SANDBOX_TEST_BUNDLE"); file != "" {
 		os.Exit(launch(file))
+	}
+	// What loses its supervisor becomes a child of the test, where it can be counted.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

@@ -23,8 +23,11 @@ const apiLevel = 4
 const binaryTree = 2
 
 // compile turns a spec into a program and checks the program against the spec.
-// libseccomp writes its output into the pipe export.
+// libseccomp writes its output into the pipe export, whose writing end compile
+// closes.
 func compile(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
+	write := os.NewFile(uintptr(export[1]), "pipe")
+	defer write.Close()
 	set, err := rules.Read(spec)
 	if err != nil {
 		return nil, err
@@ -41,7 +44,7 @@ func compile(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
 		return nil, err
 	}
 	defer filter.Release()
-	body, err := exported(filter, export)
+	body, err := exported(filter, write, export[0])
 	if err != nil {
 		return nil, err
 	}
@@ -226,14 +229,12 @@ func actionOf(value uint32) (libseccomp.ScmpAction, error) {
 // exported reads libseccomp's output through a pipe: release 2.5 only writes to
 // a descriptor. The kernel's limit on programs, 32 KB, fits a pipe's 64 KB; a
 // larger one fails in libseccomp before it is written.
-func exported(filter *libseccomp.ScmpFilter, pipe [2]int) ([]byte, error) {
-	write := os.NewFile(uintptr(pipe[1]), "pipe")
-	err := filter.ExportBPF(write)
-	if closing := write.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
+func exported(filter *libseccomp.ScmpFilter, write *os.File, read int) ([]byte, error) {
+	if err := filter.ExportBPF(write); err != nil {
 		return nil, fmt.Errorf("libseccomp: generate the filter: %w", err)
 	}
-	return readAll(pipe[0])
+	if err := write.Close(); err != nil {
+		return nil, err
+	}
+	return readAll(read)
 }
