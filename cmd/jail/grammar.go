@@ -13,10 +13,12 @@ type grammar struct {
 
 	Run      runCmd      `cmd:"" help:"Run a program in a sandbox. 'run' itself may be left out."`
 	Check    checkCmd    `cmd:"" help:"Look for mistakes in profiles, and report all of them in one go."`
+	Show     showCmd     `cmd:"" help:"Print a profile with everything it inherits, and where each value came from."`
 	Explain  explainCmd  `cmd:"" help:"Say in plain words what a profile lets a program do."`
 	Compile  compileCmd  `cmd:"" help:"Print the OCI runtime config for a program, or write a bundle."`
 	Plan     planCmd     `cmd:"" help:"Print the numbered steps by which a sandbox would be set up."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
+	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`
 }
 

@@ -12,7 +12,7 @@ type runCmd struct {
 func (runCmd) Help() string {
 	return `Without --profile the profile named like the program is taken, and if there is none the one named default, which lets a program read the system and nothing else.
 
-Flags of one run are added to the profile in the order they are given, as if they stood in a file of their own behind it: the later one wins, and what they hide stays hidden.
+Flags that change the profile count as one more file that extends it: of two for the same path or key the later one wins, and what --hide hides stays hidden, wherever it stands.
 
 The exit code is the program's own, 128+n when signal n ended it, 125 when jail failed or refused, 126 when the program cannot be executed and 127 when it was not found.`
 }

@@ -2,6 +2,31 @@ package main
 
 import "jail/policy"
 
+type showCmd struct {
+	Profile string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+}
+
+// Help is the text below the command's first line.
+func (showCmd) Help() string {
+	return "Everything is merged and decided: variables, conditions, patterns, defaults. Each value is followed by the file, line and column it came from."
+}
+
+func (showCmd) examples() []example {
+	return []example{
+		{"jail show browser", "The whole of the browser profile, with what it inherits."},
+		{"jail show browser | grep ssh", "Which line grants or hides something."},
+	}
+}
+
+// Run prints a resolved profile.
+func (c *showCmd) Run(a *app) error {
+	resolved, err := a.resolve(c.Profile)
+	if err != nil {
+		return err
+	}
+	return resolved.Show(escapeLines{a.out})
+}
+
 // resolve takes a profile as far as it goes without a program.
 func (a *app) resolve(ref string) (*policy.Resolved, error) {
 	host, err := a.host()

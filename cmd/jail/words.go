@@ -19,8 +19,8 @@ type words struct {
 	bare    string   // the flag at the end of odd, when it lacks its value
 }
 
-// flag is one flag of the command line. Their order is kept because it can decide: `--hide` after
-// `--bind` takes away what the other gave.
+// flag is one flag of the command line. Their order is kept because it decides between two that
+// speak of the same path.
 type flag struct {
 	name  string
 	value string

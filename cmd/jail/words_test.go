@@ -39,7 +39,7 @@ func TestSplitWords(t *testing.T) {
 			flags: []flag{{"bind", "a"}, {"hide", "a"}, {"bind", "b"}}, program: []string{"ls"}}},
 		{[]string{"--profile", "x", "compile", "--bundle", "d", "--", "ls", "--bundle"}, words{
 			command: "compile", flags: []flag{{"profile", "x"}, {"bundle", "d"}}, program: []string{"ls", "--bundle"}}},
-		{[]string{"explain", "ls", "--help"}, words{command: "explain", rest: []string{"ls", "--help"}}},
+		{[]string{"show", "ls", "--help"}, words{command: "show", rest: []string{"ls", "--help"}}},
 		{[]string{"-v", "check", "--json", "--", "-x"}, words{
 			command: "check", flags: []flag{{"verbose", "true"}}, rest: []string{"-v", "--json", "--", "-x"}}},
 		{[]string{"--help"}, words{flags: []flag{{"help", "true"}}}},
