@@ -107,7 +107,7 @@ func (d *display) wayland(o Origin) bool {
 	return true
 }
 
-// x11 grants the socket of a local display and the file with its key.
+// x11 grants the socket of a local display and its key.
 func (d *display) x11(o Origin) bool {
 	r := d.tree.r
 	name := r.host.Env["DISPLAY"]
@@ -123,11 +123,7 @@ func (d *display) x11(o Origin) bool {
 	if !strings.HasPrefix(auth, "/") {
 		return true
 	}
-	auth = path.Clean(auth)
-	if f := r.look.walk(auth); f.err == nil && f.stat.Mode.IsRegular() {
-		d.tree.add(r.rankOf(o), o, "X11", Entry{Path: auth, Kind: KindRO, Source: auth})
-		d.env("XAUTHORITY", auth, o)
-	}
+	d.authority(path.Clean(auth), number, o)
 	return true
 }
 
