@@ -1,5 +1,7 @@
 package main
 
+import "bufio"
+
 type planCmd struct {
 	sandboxFlags `embed:""`
 	program      `embed:""`
@@ -27,6 +29,9 @@ func (p *planCmd) launch(a *app, flags []flag, words []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = plan.WriteTo(escapeLines{a.out})
-	return err
+	out := bufio.NewWriter(a.out)
+	if _, err := plan.WriteTo(escapeLines{out}); err != nil {
+		return err
+	}
+	return out.Flush()
 }

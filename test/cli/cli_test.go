@@ -27,6 +27,7 @@ func TestPromises(t *testing.T) {
 			env.Setenv("HOME", home)
 			env.Setenv("USER", "somebody")
 			env.Setenv("PATH", filepath.Dir(jail)+":/usr/local/bin:/usr/bin:/bin")
+			env.Setenv("JAIL", jail)
 			env.Setenv("LANG", "C.UTF-8")
 			for _, name := range []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "NO_COLOR"} {
 				env.Setenv(name, "")
