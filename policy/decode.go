@@ -270,7 +270,7 @@ func (d *decoder) checkEnum(n *node, s string, f *field) bool {
 		}
 	}
 	fix := didYouMean(s, words)
-	if fix == "" {
+	if fix == "" || len(words) <= 3 {
 		fix = "one of " + strings.Join(words, ", ")
 	}
 	d.fail(n, strconv.Quote(s)+" is not a value this key takes", fix)

@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // notYet names what the language knows and this build cannot do yet. A profile
 // that asks for one of them is refused, never run without it. An entry goes when
 // the feature comes.
@@ -15,7 +17,8 @@ var notYet = [][2]string{
 func (r *resolver) available(feature string, o Origin) bool {
 	what, refused := unavailable(feature)
 	if refused {
-		r.fail(o, feature, "this version of jail does not have "+what+" yet, and does not run a program without what its profile asks for", "take the key out")
+		key, _, _ := strings.Cut(feature, ":")
+		r.fail(o, key, "this version of jail does not have "+what+" yet, and does not run a program without what its profile asks for", "take the key out")
 	}
 	return !refused
 }

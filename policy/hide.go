@@ -101,6 +101,7 @@ func (t *tree) hideHost(h *hideItem, host string) {
 	for _, i := range t.shown() {
 		for _, src := range i.hosts(i.Path) {
 			switch {
+			case h.covers(i.Path) != "": // decided by applyHides
 			case under(host, src) && host != src:
 				p := join(i.Path, below(host, src))
 				if t.view.cover(p) != i || slices.Contains(h.regranted, p) {

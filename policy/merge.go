@@ -193,6 +193,10 @@ func mergeStruct(dst, src reflect.Value, fs *fieldSet) {
 		if !isSet(s) {
 			continue
 		}
+		if _, whole := s.Interface().(shorthand); whole {
+			d.Set(s) // `auto` and a mapping do not mix
+			continue
+		}
 		if s.Kind() == reflect.Pointer {
 			// A section in a section (network.dns) merges by its own keys; a copy,
 			// because the first file's must stay as it was written.

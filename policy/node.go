@@ -155,6 +155,11 @@ func syntaxProblem(err error, text []byte, file string) Problem {
 		if number, tail, ok := strings.Cut(rest, ": "); ok {
 			if n, err := strconv.Atoi(number); err == nil {
 				line, msg = n, tail
+				// yaml.v3 counts from 0 in errors of its parser and from 1 in
+				// those of its scanner.
+				if strings.HasPrefix(msg, "did not find expected") {
+					line++
+				}
 			}
 		}
 	}

@@ -92,6 +92,11 @@ func (t *tree) cover(i *fsItem, d ownDir, real, p string) {
 		return
 	}
 	reason := "protects " + d.reason
+	for _, other := range t.items {
+		if under(other.Path, p) && !other.dropped {
+			t.r.fail(other.Origin, other.key, printable(other.Written)+" lies in "+printable(real)+", which holds "+d.reason, "take the entry out")
+		}
+	}
 	if !d.file {
 		t.hostDir(real, 0o700, defaultOrigin)
 	}

@@ -1,0 +1,535 @@
+package policy
+
+import (
+	"encoding/json"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// entryAt gives the entry at a path inside, or nil.
+func entryAt(r *Resolved, path string) *Entry {
+	if path == "/" {
+		return &r.Root
+	}
+	for i := range r.Filesystem {
+		if r.Filesystem[i].Path == path {
+			return &r.Filesystem[i]
+		}
+	}
+	return nil
+}
+
+// brief gives an entry in a few words, for tables.
+func brief(e *Entry) string {
+	if e == nil {
+		return "nothing"
+	}
+	s := string(e.Kind)
+	switch {
+	case e.Kind == KindSymlink:
+		s += " " + e.Target
+	case e.Source != "" && e.Source != e.Path:
+		s += " " + e.Source
+	case e.Kind == KindContent:
+		s += " " + string(e.Content)
+	}
+	if len(e.Options) > 0 {
+		s += " " + strings.Join(e.Options, ",")
+	}
+	return s
+}
+
+// TestEmptyProfile: an empty profile gives nearly nothing.
+func TestEmptyProfile(t *testing.T) {
+	r := resolveText(t, "version: 1\n")
+	var paths []string
+	for _, e := range r.Filesystem {
+		paths = append(paths, e.Path)
+	}
+	if want := "/dev /proc /tmp /dev/mqueue /dev/pts /dev/shm"; strings.Join(paths, " ") != want {
+		t.Errorf("entries %v, want %s", paths, want)
+	}
+	if r.Root.Kind != KindTmpfs {
+		t.Errorf("root %v", r.Root)
+	}
+	var kinds []string
+	for _, n := range r.Namespaces {
+		kinds = append(kinds, n.Kind)
+	}
+	if want := "user mount pid ipc uts cgroup net"; strings.Join(kinds, " ") != want {
+		t.Errorf("namespaces %v, want %s", kinds, want)
+	}
+	if len(r.Capabilities) > 0 || r.Network.Mode.V != "none" || !r.Process.NoNewPrivileges.V {
+		t.Errorf("capabilities %v, network %q, no new privileges %v", r.Capabilities, r.Network.Mode.V, r.Process.NoNewPrivileges.V)
+	}
+	var names []string
+	for _, v := range r.Environment {
+		names = append(names, v.Name)
+	}
+	if want := "HOME LOGNAME PATH TERM USER"; strings.Join(names, " ") != want {
+		t.Errorf("environment %v, want %s", names, want)
+	}
+	if got := r.Process.UIDMap; len(got) != 1 || got[0] != (IDMapping{1000, 1000, 1}) {
+		t.Errorf("uid map %v", got)
+	}
+	if r.Process.Cwd.V != "/" {
+		t.Errorf("working directory %q", r.Process.Cwd.V)
+	}
+	if len(r.Syscalls.Allow) != 1 || r.Syscalls.Allow[0].Name != "@default" {
+		t.Errorf("system calls %v", r.Syscalls.Allow)
+	}
+}
+
+// TestEmptyIsNotAbsent: an empty list means nothing allowed.
+func TestEmptyIsNotAbsent(t *testing.T) {
+	allFeatures(t)
+	r := resolveText(t, "version: 1\nsyscalls: {allow: []}\nnetwork: {mode: veth, egress: []}\n")
+	if len(r.Syscalls.Allow) != 0 {
+		t.Errorf("allow: [] allows %v", r.Syscalls.Allow)
+	}
+	if !r.Network.HasEgress || len(r.Network.Egress) != 0 {
+		t.Errorf("egress: [] reads as %v, %v", r.Network.HasEgress, r.Network.Egress)
+	}
+	problems := Check("p.yaml", fakeHost(t, map[string]string{"p.yaml": "version: 1\nnamespaces: []\n"}))
+	if len(problems) == 0 {
+		t.Error("namespaces: [] is taken for a sandbox")
+	}
+}
+
+// TestFilesystemKinds has each kind of entry.
+func TestFilesystemKinds(t *testing.T) {
+	r := resolveText(t, `version: 1
+vars: {WHERE: "~/data", TEXT: "hello"}
+filesystem:
+  - {path: /usr, mode: ro}
+  - {path: /bin, mode: ro}
+  - {path: /opt, mode: ro, optional: true}
+  - {path: /gone, mode: ro, optional: true}
+  - {path: /data, source: "${WHERE}", mode: rw, options: [noexec, nosuid, nodev]}
+  - {path: "~", persist: browser}
+  - {path: /tmp, tmpfs: {size: 1G, mode: "0700"}}
+  - {path: /run, tmpfs: true}
+  - {path: "~/work", overlay: discard}
+  - {path: "~/kept", source: "~/work", overlay: {keep: "~/.layers"}}
+  - {path: /layers, overlay: {layers: [/usr/lib, "/srv/data/a,b:c\"d"]}}
+  - {path: /etc/motd, content: "${TEXT} $${TEXT}\n"}
+  - {path: /etc/key, content: {text: x, mode: "0400"}}
+  - {path: /sbin, symlink: usr/sbin}
+  - {path: /empty, dir: true}
+  - {path: /open, dir: {mode: "1777"}}
+  - {path: /etc/resolv.conf, mode: ro}
+  - {path: /socket, source: /srv/socket, mode: rw}
+  - {path: "~/.gitconfig", mode: ro}
+  - {path: /one, source: /usr, mode: ro, options: [norecursive]}
+devices: [gpu, sound, /dev/kvm, {value: /dev/none, optional: true}]
+`)
+	for path, want := range map[string]string{
+		"/usr":                  "ro",
+		"/bin":                  "symlink usr/bin",
+		"/opt":                  "ro",
+		"/gone":                 "nothing",
+		"/data":                 "rw /home/user/data noexec",
+		"/home/user":            "persist /home/user/.local/state/jail/home/browser",
+		"/tmp":                  "tmpfs",
+		"/run":                  "tmpfs",
+		"/home/user/work":       "overlay",
+		"/home/user/kept":       "overlay",
+		"/layers":               "overlay",
+		"/etc/motd":             "content hello ${TEXT}\n",
+		"/etc/key":              "content x",
+		"/sbin":                 "symlink usr/sbin",
+		"/empty":                "dir",
+		"/open":                 "dir",
+		"/etc/resolv.conf":      "ro /run/systemd/resolve/stub-resolv.conf",
+		"/socket":               "rw /srv/socket",
+		"/home/user/.gitconfig": "ro /home/user/dotfiles/gitconfig",
+		"/one":                  "ro /usr",
+		"/dev/dri":              "device",
+		"/dev/snd":              "device",
+		"/dev/kvm":              "device",
+		"/dev/none":             "nothing",
+		"/sys/dev/char":         "ro",
+	} {
+		if got := brief(entryAt(r, path)); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if e := entryAt(r, "/tmp"); e.Size != 1<<30 || e.Mode != 0o700 {
+		t.Errorf("/tmp: size %d, mode %o", e.Size, e.Mode)
+	}
+	if e := entryAt(r, "/open"); e.Mode != 0o1777 {
+		t.Errorf("/open: mode %o", e.Mode)
+	}
+	if e := entryAt(r, "/one"); e.Recursive {
+		t.Error("/one: norecursive has no effect")
+	}
+	if e := entryAt(r, "/socket"); e.SourceType != fs.ModeSocket || e.IsDir() {
+		t.Errorf("/socket: type %v", e.SourceType)
+	}
+	if o := entryAt(r, "/home/user/work").Overlay; !o.Discard || o.Keep != "" || !slices.Equal(o.Lower, []string{"/home/user/work"}) {
+		t.Errorf("discarding overlay: %+v", o)
+	}
+	if o := entryAt(r, "/home/user/kept").Overlay; o.Discard || o.Upper != "/home/user/.layers/upper" || o.Work != "/home/user/.layers/work" {
+		t.Errorf("kept overlay: %+v", o)
+	}
+	// The last layer written lies on top, which the kernel wants first.
+	if o := entryAt(r, "/layers").Overlay; !slices.Equal(o.Lower, []string{`/srv/data/a,b:c"d`, "/usr/lib"}) || o.Discard {
+		t.Errorf("layers: %+v", o)
+	}
+	var dirs []string
+	for _, d := range r.HostDirs {
+		dirs = append(dirs, d.Path)
+	}
+	for _, want := range []string{"/home/user/.local/state/jail/home/browser", "/home/user/.layers/upper", "/home/user/.layers/work", "/home/user/.local/state/jail/home/browser/work"} {
+		if !slices.Contains(dirs, want) {
+			t.Errorf("%s is not among the folders to make: %v", want, dirs)
+		}
+	}
+	for i := 1; i < len(r.Filesystem); i++ {
+		for j := range i {
+			if under(r.Filesystem[j].Path, r.Filesystem[i].Path) {
+				t.Errorf("%s comes before its parent %s", r.Filesystem[j].Path, r.Filesystem[i].Path)
+			}
+		}
+	}
+}
+
+// TestOrderDoesNotMatter: the order of entries in a file never changes the
+// meaning of mounts.
+func TestOrderDoesNotMatter(t *testing.T) {
+	lines := []string{
+		`  - {path: /usr, mode: ro}`, `  - {path: /bin, mode: ro}`, `  - {path: "~/work", mode: rw}`, `  - {path: "~/work/app", tmpfs: true}`,
+		`  - {path: "~/work/**/.env", hide: true}`, `  - {path: /, mode: ro}`, `  - {path: "~", persist: x}`, `  - {path: /var/run/x, dir: true, optional: true}`,
+	}
+	describe := func(lines []string) string {
+		r := resolveText(t, "version: 1\nfilesystem:\n"+strings.Join(lines, "\n")+"\n")
+		var all []string
+		for i := range r.Filesystem {
+			all = append(all, r.Filesystem[i].Path+" "+brief(&r.Filesystem[i]))
+		}
+		for _, h := range r.Hidden {
+			all = append(all, h.Path+" hidden")
+		}
+		return strings.Join(append(all, "root "+brief(&r.Root)), "\n")
+	}
+	want := describe(lines)
+	for i := range lines {
+		turned := append(slices.Clone(lines[i:]), lines[:i]...)
+		if got := describe(turned); got != want {
+			t.Errorf("turned by %d:\n%s\nwant\n%s", i, got, want)
+		}
+		slices.Reverse(turned)
+		if got := describe(turned); got != want {
+			t.Errorf("turned by %d and reversed:\n%s\nwant\n%s", i, got, want)
+		}
+	}
+}
+
+// TestRoots has the four kinds of root.
+func TestRoots(t *testing.T) {
+	for _, c := range []struct{ entry, want, bin string }{
+		{`{path: /, tmpfs: {size: 1M}}`, "tmpfs", "symlink usr/bin"},
+		{`{path: /, mode: ro}`, "ro", "nothing"},
+		{`{path: /, source: /srv/root, mode: ro}`, "ro /srv/root", ""},
+		{`{path: /, overlay: discard}`, "overlay", "nothing"},
+	} {
+		entries := "version: 1\nfilesystem:\n  - " + c.entry + "\n"
+		if c.bin != "" {
+			entries += "  - {path: /usr, mode: ro}\n  - {path: /bin, mode: ro}\n"
+		}
+		r := resolveText(t, entries)
+		if got := brief(&r.Root); got != c.want {
+			t.Errorf("%s: %s, want %s", c.entry, got, c.want)
+		}
+		if got := brief(entryAt(r, "/bin")); c.bin != "" && got != c.bin {
+			t.Errorf("%s: /bin is %s, want %s", c.entry, got, c.bin)
+		}
+		if entryAt(r, "/proc") == nil || entryAt(r, "/dev") == nil {
+			t.Errorf("%s: no /proc or /dev", c.entry)
+		}
+	}
+}
+
+// TestMergedRootLinks: with the host's tree as the root, entries below a symlink
+// land where it leads.
+func TestMergedRootLinks(t *testing.T) {
+	r := resolveText(t, `version: 1
+filesystem:
+  - {path: /, mode: ro}
+  - {path: /var/run/systemd, tmpfs: true}
+  - {path: /bin/sh, content: x}
+`)
+	if brief(entryAt(r, "/run/systemd")) != "tmpfs" || brief(entryAt(r, "/usr/bin/sh")) != "content x" {
+		t.Errorf("entries: %v", r.Filesystem)
+	}
+}
+
+// TestSymlinkedHome: both names of the home directory work inside.
+func TestSymlinkedHome(t *testing.T) {
+	h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem:\n  - {path: \"~/data\", mode: rw}\n  - {path: \"~/.bashrc\", mode: ro}\n"})
+	f := h.FS.(fakeFS)
+	for p, file := range f {
+		if rest, ok := strings.CutPrefix(p, "/home/user"); ok {
+			delete(f, p)
+			f.put("/data/homes/user"+rest, file)
+		}
+	}
+	f.put("/home/user", fakeFile{mode: fs.ModeSymlink | 0o777, target: "../data/homes/user"})
+	r := resolveOn(t, h)
+	if got := brief(entryAt(r, "/home/user/data")); got != "rw /data/homes/user/data" {
+		t.Errorf("~/data: %s", got)
+	}
+	if got := brief(entryAt(r, "/data/homes/user")); got != "symlink /home/user" {
+		t.Errorf("the home directory's other name: %s", got)
+	}
+	if r.Process.Cwd.V != "/home/user" {
+		t.Errorf("working directory %q", r.Process.Cwd.V)
+	}
+}
+
+// TestVariables has what ${...} gives where.
+func TestVariables(t *testing.T) {
+	r := resolveText(t, `version: 1
+vars: {A: "x${B}", B: "${PLAIN}", HOMEDATA: "~/data"}
+environment:
+  set:
+    ONE: "${A}"
+    TWO: "${NONE:-${A}}"
+    THREE: "${EMPTY:-filled}"
+    FOUR: "${EMPTY}"
+    FIVE: "$${A} $A {A}"
+    SIX: "${UID}:${GID}:${USER}:${HOME}:${PWD}"
+    SEVEN: "${XDG_DOWNLOAD_DIR} ${XDG_CONFIG_HOME} ${XDG_MUSIC_DIR}"
+    EIGHT: "${HOMEDATA}"
+    NINE: "~/x"
+filesystem:
+  - {path: "${XDG_DOWNLOAD_DIR}", mode: rw}
+  - {path: "${DATA}/x", source: "${HOMEDATA}", mode: ro}
+  - {path: "${PWD}", mode: rw}
+`)
+	got := map[string]string{}
+	for _, v := range r.Environment {
+		got[v.Name] = v.Value
+	}
+	for name, want := range map[string]string{
+		"ONE": "xname", "TWO": "xname", "THREE": "filled", "FOUR": "", "FIVE": "${A} $A {A}",
+		"SIX": "1000:1000:user:/home/user:/home/user/work", "SEVEN": "/home/user/Downloads /home/user/.config /home/user/Music",
+		"EIGHT": "/home/user/data", "NINE": "~/x",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	if _, ok := got["SECRET"]; ok {
+		t.Error("a variable that nobody asked for is in the environment")
+	}
+	for path, want := range map[string]string{"/home/user/Downloads": "rw", "/srv/data/x": "ro /home/user/data", "/home/user/work": "rw"} {
+		if b := brief(entryAt(r, path)); b != want {
+			t.Errorf("%s: %s, want %s", path, b, want)
+		}
+	}
+}
+
+// TestConditions has each key of `when`.
+func TestConditions(t *testing.T) {
+	for condition, want := range map[string]bool{
+		`{exists: /usr}`:                         true,
+		`{exists: [/usr, /nowhere]}`:             false,
+		`{exists: "~/data"}`:                     true,
+		`{exists: /srv/dangling}`:                false,
+		`{env: LANG}`:                            true,
+		`{env: EMPTY}`:                           false,
+		`{env: [LANG, NOPE]}`:                    false,
+		`{env: PLAIN=name}`:                      true,
+		`{env: PLAIN=other}`:                     false,
+		`{command: firefox}`:                     true,
+		`{command: chromium}`:                    false,
+		`{session: none}`:                        true,
+		`{session: [wayland, x11]}`:              false,
+		`{user: ordinary}`:                       true,
+		`{user: root}`:                           false,
+		`{not: {exists: /nowhere}}`:              true,
+		`{exists: /usr, not: {env: LANG}}`:       false,
+		`{exists: /usr, command: sh, env: LANG}`: true,
+		`{arch: [amd64, arm64, riscv64]}`:        true,
+		`{arch: z80}`:                            false,
+	} {
+		r := resolveText(t, "version: 1\nfilesystem:\n  - {path: /marked, dir: true, when: "+condition+"}\ncapabilities: [{value: NET_RAW, when: "+condition+
+			"}]\nwhen:\n  - if: "+condition+"\n    then: {environment: {set: {BLOCK: x}}}\n")
+		_, block := slices.BinarySearchFunc(r.Environment, "BLOCK", func(v EnvVar, name string) int { return strings.Compare(v.Name, name) })
+		if entry, listed := entryAt(r, "/marked") != nil, len(r.Capabilities) == 1; entry != want || block != want || listed != want {
+			t.Errorf("%s: entry %v, capability %v, block %v, want %v", condition, entry, listed, block, want)
+		}
+	}
+}
+
+// TestProcess has the values of `process`.
+func TestProcess(t *testing.T) {
+	r := resolveText(t, `version: 1
+namespaces: [user, mount, pid, uts, net, {value: time, monotonic: 1h, boottime: -30s}]
+process: {cwd: "~", uid: 0, gid: 0, groups: [27], id-ranges: auto, umask: "0077", hostname: box, domainname: "d.${PLAIN}",
+  nice: 5, oom-score: -10, cpu-affinity: "3,0-1", terminal: never, die-with-parent: false, timeout: 1h30m}
+filesystem: [{path: "~", persist: p}]
+rlimits: {nofile: 4096, core: 0, as: 4G, cpu: 5m, stack: {soft: 8M, hard: unlimited}, RLIMIT_NPROC: 10}
+`)
+	p := &r.Process
+	if p.UID.V != 0 || p.Umask.V != 0o077 || p.Hostname.V != "box" || p.Domainname.V != "d.name" || p.Nice.V != 5 ||
+		p.OOMScore.V != -10 || p.CPUAffinity.V != "0-1,3" || p.Terminal.V != "never" || p.DieWithParent.V ||
+		p.Timeout.V != 90*time.Minute || p.Cwd.V != "/home/user" {
+		t.Errorf("process: %+v", p)
+	}
+	if !p.SubIDs || !slices.Equal(p.UIDMap, []IDMapping{{0, 1000, 1}, {1, 100000, 65536}}) {
+		t.Errorf("uid map %v", p.UIDMap)
+	}
+	last := r.Namespaces[len(r.Namespaces)-1]
+	if last.Kind != "time" || last.Monotonic != time.Hour || last.Boottime != -30*time.Second {
+		t.Errorf("time namespace %+v", last)
+	}
+	var limits []string
+	for _, l := range r.Rlimits {
+		text, _ := json.Marshal([]uint64{l.Soft, l.Hard})
+		limits = append(limits, l.Type+string(text))
+	}
+	want := "RLIMIT_AS[4294967296,4294967296] RLIMIT_CORE[0,0] RLIMIT_CPU[300,300] RLIMIT_NOFILE[4096,4096] RLIMIT_NPROC[10,10] RLIMIT_STACK[8388608,18446744073709551615]"
+	if got := strings.Join(limits, " "); got != want {
+		t.Errorf("rlimits %s\nwant %s", got, want)
+	}
+}
+
+// TestSpreadIDs: with an own id in the middle, the ranges go around it.
+func TestSpreadIDs(t *testing.T) {
+	r := resolveText(t, "version: 1\nprocess: {id-ranges: auto}\n")
+	want := []IDMapping{{1000, 1000, 1}, {0, 100000, 1000}, {1001, 101000, 64536}}
+	if !slices.Equal(r.Process.UIDMap, want) {
+		t.Errorf("uid map %v, want %v", r.Process.UIDMap, want)
+	}
+}
+
+// TestLimits has the values of `limits`.
+func TestLimits(t *testing.T) {
+	allFeatures(t)
+	r := resolveText(t, `version: 1
+limits:
+  memory: 4G
+  memory-high: 3G
+  memory-low: 100MB
+  swap: 0
+  cpu: 250%
+  cpu-weight: 50
+  cpus: 0-1,3
+  mems: 0
+  pids: 100
+  io-weight: 10
+  oom-group: true
+  hugepages: {2M: 1G, 1GiB: max}
+  io: [{device: /dev/sda, read: 50MB/s, write: 10M, read-ops: 100/s, write-ops: max, weight: 20}]
+`)
+	l := &r.Limits
+	if l.Memory.V != 4<<30 || l.MemoryHigh.V != 3<<30 || l.MemoryLow.V != 100e6 || !l.Swap.Set || l.Swap.V != 0 ||
+		l.CPUQuota.V != 250000 || l.CPUWeight.V != 50 || l.CPUs.V != "0-1,3" || l.Mems.V != "0" || l.Pids.V != 100 ||
+		l.IOWeight.V != 10 || !l.OOMGroup.V {
+		t.Errorf("limits: %+v", l)
+	}
+	if len(l.HugePages) != 2 || l.HugePages[0].PageSize != "2MB" || l.HugePages[1].PageSize != "1GB" || l.HugePages[1].Limit != Unlimited {
+		t.Errorf("huge pages: %+v", l.HugePages)
+	}
+	if io := l.IO[0]; io.Read.V != 50e6 || io.Write.V != 10<<20 || io.ReadOps.V != 100 || io.WriteOps.V != Unlimited || io.Weight.V != 20 || io.Major != 8 {
+		t.Errorf("io: %+v", l.IO)
+	}
+	for text, want := range map[string]int64{"2": 200000, "0.5": 50000, "1%": 1000, "max": Unlimited, "33.3%": 33300} {
+		if got, err := parseCPU(text); err != nil || got != want {
+			t.Errorf("cpu %s: %d, %v, want %d", text, got, err, want)
+		}
+	}
+}
+
+// TestNetwork has the values of `network`.
+func TestNetwork(t *testing.T) {
+	allFeatures(t)
+	r := resolveText(t, `version: 1
+network:
+  mode: veth
+  name: lab
+  egress:
+    - allow: "*.Example.org:443"
+    - allow: "10.0.0.0/8:5432,6000-6010/tcp"
+    - allow: "[2001:db8::1]:53/udp"
+    - allow: "2001:db8::/32"
+    - deny: private
+    - allow: "host:5432"
+    - allow: 192.0.2.7/icmp
+    - deny: any
+  publish: ["8080:80", "0.0.0.0:5353:53/udp", "[::1]:9:9"]
+  bandwidth: {down: 10Mbit/s, up: 1MB/s, delay: 50ms}
+  dns: {servers: [9.9.9.9], search: [example.org], hosts: {DB: 10.0.0.5}}
+  uplink: pasta
+  mtu: 1400
+`)
+	var rules []string
+	for _, e := range r.Network.Egress {
+		rules = append(rules, strings.TrimSpace(strings.Join([]string{e.Group, e.Host, e.Prefix, portText(e.Ports), e.Proto}, "|")))
+	}
+	want := []string{
+		"|*.example.org||443|", "||10.0.0.0/8|5432,6000-6010|tcp", "||2001:db8::1/128|53|udp", "||2001:db8::/32||",
+		"private||||", "host|||5432|", "||192.0.2.7/32||icmp", "any||||",
+	}
+	if !slices.Equal(rules, want) {
+		t.Errorf("egress\n%s\nwant\n%s", strings.Join(rules, "\n"), strings.Join(want, "\n"))
+	}
+	n := &r.Network
+	if n.Publish[0].HostIP != "127.0.0.1" || n.Publish[1].Proto != "udp" || n.Publish[2].HostIP != "::1" {
+		t.Errorf("publish: %+v", n.Publish)
+	}
+	if n.Bandwidth.Down.V != 10e6 || n.Bandwidth.Up.V != 8e6 || n.Bandwidth.Delay.V != 50*time.Millisecond {
+		t.Errorf("bandwidth: %+v", n.Bandwidth)
+	}
+	if n.DNS.Hosts[0].Name != "db" || n.DNS.Servers[0].Name != "9.9.9.9" || n.Uplink.V != "pasta" || n.MTU.V != 1400 {
+		t.Errorf("dns: %+v", n.DNS)
+	}
+}
+
+func portText(ports []PortRange) string {
+	var all []string
+	for _, p := range ports {
+		s := countText(int64(p.First))
+		if p.Last != p.First {
+			s += "-" + countText(int64(p.Last))
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, ",")
+}
+
+// TestDesktop: what the session has is granted, what it has not is left out.
+func TestDesktop(t *testing.T) {
+	const text = "version: 1\ndesktop: {wayland: true, x11: fallback, pulseaudio: true, pipewire: true}\n"
+	h := fakeHost(t, map[string]string{"p.yaml": text})
+	h.Env["WAYLAND_DISPLAY"], h.Env["DISPLAY"] = "wayland-0", ":0"
+	r := resolveOn(t, h)
+	if !r.Desktop.UsesWayland || r.Desktop.UsesX11 {
+		t.Errorf("wayland %v, x11 %v", r.Desktop.UsesWayland, r.Desktop.UsesX11)
+	}
+	for path, want := range map[string]string{
+		"/run/user/1000": "tmpfs", "/run/user/1000/wayland-0": "rw", "/run/user/1000/pulse/native": "rw",
+		"/run/user/1000/bus": "nothing", "/tmp/.X11-unix/X0": "nothing", "/run/user/1000/pipewire-0": "nothing",
+	} {
+		if got := brief(entryAt(r, path)); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	delete(h.Env, "WAYLAND_DISPLAY")
+	r = resolveOn(t, h)
+	if r.Desktop.UsesWayland || !r.Desktop.UsesX11 || brief(entryAt(r, "/tmp/.X11-unix/X0")) != "rw" {
+		t.Errorf("without Wayland: %+v", r.Desktop)
+	}
+	// A value that leads out of the runtime directory grants nothing.
+	for _, name := range []string{"../../../home/user/.ssh", "a/b", ""} {
+		h.Env["WAYLAND_DISPLAY"] = name
+		if r := resolveOn(t, h); r.Desktop.UsesWayland {
+			t.Errorf("WAYLAND_DISPLAY=%s grants a socket", name)
+		}
+	}
+}
