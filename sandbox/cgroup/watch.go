@@ -40,13 +40,28 @@ func (c chore) do() {
 	_ = unix.Rmdir(path)
 }
 
-// A watcher is a process that outlives jail to tidy up after a SIGKILL. It is a plain fork that runs only the few
-// system calls in watchFor: a start of its own would cost more than the whole group.
+// A watcher is a process that outlives jail to tidy up after a SIGKILL. It shares jail's memory and runs nothing but
+// the few system calls of watchFor: a fork would copy page tables and then the pages that jail writes to, which
+// costs ten times as much, and a program of its own still more. What ends both, such as the out-of-memory killer,
+// which takes all that share a memory, leaves the folder to the next run's sweep.
 type watcher struct {
-	pid int
+	pid    int
+	orders *orders
+	stack  []byte
 }
 
-// startWatcher forks the watcher. It must be called before what the chores tidy up exists.
+// orders is what the watcher reads. It stays untouched and referenced until the watcher has ended.
+type orders struct {
+	jail   uintptr // pidfd
+	chores []chore
+	poll   unix.PollFd
+	pause  unix.Timespec
+}
+
+// stackSize is ample: watchFor and what it calls are nosplit, which the linker keeps below 800 bytes.
+const stackSize = 8 << 10
+
+// startWatcher starts the watcher. It must be called before what the chores tidy up exists.
 func startWatcher(chores []chore) (*watcher, error) {
 	// A pidfd tells of jail's end whatever other processes hold open, which a pipe would not.
 	jail, err := unix.PidfdOpen(unix.Getpid(), 0)
@@ -54,14 +69,19 @@ func startWatcher(chores []chore) (*watcher, error) {
 		return nil, fmt.Errorf("watch over the cgroup: pidfd_open: %w", err)
 	}
 	defer unix.Close(jail)
+	w := &watcher{orders: &orders{jail: uintptr(jail), chores: chores}, stack: make([]byte, stackSize)}
+	w.orders.poll = unix.PollFd{Fd: int32(jail), Events: unix.POLLIN}
+	top := uintptr(unsafe.Pointer(unsafe.SliceData(w.stack))) + stackSize
 	syscall.ForkLock.Lock()
-	pid, errno := forkWatcher(uintptr(jail), chores)
+	runtimeBeforeFork()
+	pid := cloneWatcher(w.orders, top&^15)
+	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(chores)
-	if errno != 0 {
-		return nil, fmt.Errorf("watch over the cgroup: fork: %w", errno)
+	if pid < 0 {
+		return nil, fmt.Errorf("watch over the cgroup: clone: %w", unix.Errno(-pid))
 	}
-	return &watcher{pid: int(pid)}, nil
+	w.pid = pid
+	return w, nil
 }
 
 // stop ends the watcher, when there is nothing left to do for it.
@@ -73,82 +93,82 @@ func (w *watcher) stop() {
 	// It was cloned without a termination signal, so that nobody's wait for any child meets it: only __WALL does.
 	for {
 		if _, err := unix.Wait4(w.pid, nil, unix.WALL, nil); !errors.Is(err, unix.EINTR) {
-			return
+			break
 		}
 	}
+	runtime.KeepAlive(w)
 }
 
+// The runtime's hooks around a fork: they block all signals, which the watcher inherits, so that no handler of the
+// Go runtime ever runs in it and Ctrl-C does not reach it. They are kept for packages outside of the standard
+// library (go.dev/issue/67401).
+//
 //go:linkname runtimeBeforeFork syscall.runtime_BeforeFork
 func runtimeBeforeFork()
 
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-// forkWatcher returns in jail only.
+// cloneWatcher clones a process with CLONE_VM that calls watchFor on the stack whose top is given. It returns its
+// number or a negative errno, in jail only.
+func cloneWatcher(o *orders, stack uintptr) int
+
+// watchFor is all that the watcher runs. It is called from assembly.
 //
-// Preconditions: syscall.ForkLock is held. After the fork this is a copy of a process of many threads in which one
-// lives on, so nothing may allocate, lock, grow the stack or be preempted. All signals stay blocked, which is how
-// runtime_BeforeFork leaves them, so that no handler of the Go runtime ever runs and Ctrl-C does not reach it.
+// Preconditions: nothing of Go's runtime may be touched, because the thread-local storage is that of jail's thread:
+// no allocation, no lock, no write of a pointer, no growth of the stack.
 //
-//go:noinline
+//go:nosplit
 //go:norace
 //go:nocheckptr
-func forkWatcher(jail uintptr, chores []chore) (pid uintptr, errno syscall.Errno) {
-	var poll unix.PollFd
-	var pause unix.Timespec
-	var fd uintptr
-	var i, round int
-	poll.Fd = int32(jail)
-	poll.Events = unix.POLLIN
-
-	runtimeBeforeFork()
-	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		runtimeAfterFork()
-		return pid, errno
-	}
-
+func watchFor(o *orders) {
 	// Out of the terminal's reach, and off everything that somebody may wait for the end of.
 	syscall.RawSyscall(syscall.SYS_SETSID, 0, 0, 0)
-	if jail > 0 {
-		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, jail-1, 0)
+	if o.jail > 0 {
+		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, o.jail-1, 0)
 	}
-	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, jail+1, ^uintptr(0)>>32, 0)
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, o.jail+1, ^uintptr(0)>>32, 0)
 	syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(&slash[0])), 0, 0)
 	syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&watcherName[0])), 0)
-
 	for {
-		_, _, errno = syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, 0, 0, 0, 0)
+		_, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&o.poll)), 1, 0, 0, 0, 0)
 		if errno == 0 {
 			break
 		}
 	}
-	for i = 0; i < len(chores); i++ {
-		if chores[i].text != nil {
-			fd, _, errno = syscall.RawSyscall6(syscall.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(chores[i].path)), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
-			if errno == 0 {
-				syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(chores[i].text)), chores[i].size)
-				syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
-			}
-			continue
-		}
-		// A program that outlives jail is waited for, at last with one look a second; it costs nothing else.
-		pause = unix.Timespec{}
-		for round = 0; ; round++ {
-			_, _, errno = syscall.RawSyscall(syscall.SYS_UNLINKAT, atCwd, uintptr(unsafe.Pointer(chores[i].path)), unix.AT_REMOVEDIR)
-			if errno != syscall.EBUSY && errno != syscall.EINTR {
-				break
-			}
-			if round < 200 {
-				pause.Nsec = 1_000_000
-			} else if pause.Nsec < 500_000_000 {
-				pause.Nsec *= 2
-			}
-			syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
-		}
+	for i := range o.chores {
+		o.chores[i].afterDeath(&o.pause)
 	}
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}
+
+// afterDeath is the chore as the watcher does it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (c *chore) afterDeath(pause *unix.Timespec) {
+	if c.text != nil {
+		fd, _, errno := syscall.RawSyscall6(syscall.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(c.path)), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
+		if errno == 0 {
+			syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(c.text)), c.size)
+			syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+		}
+		return
+	}
+	// A program that outlives jail is waited for, at last with two looks a second.
+	pause.Nsec = 1_000_000
+	for round := 0; ; round++ {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_UNLINKAT, atCwd, uintptr(unsafe.Pointer(c.path)), unix.AT_REMOVEDIR)
+		if errno != syscall.EBUSY && errno != syscall.EINTR {
+			return
+		}
+		if round > 200 && pause.Nsec < 500_000_000 {
+			pause.Nsec *= 2
+		}
+		syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(pause)), 0, 0)
 	}
 }
 
