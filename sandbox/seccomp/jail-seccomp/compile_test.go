@@ -241,13 +241,12 @@ func severalArguments() []specs.LinuxSyscall {
 	}
 }
 
-// libseccomp has compiled comparisons wrongly before (CVE-2019-9893). Whatever
-// random entries it gets right or wrong here, no filter may come out that
-// differs from the spec; and it must get nearly all of them right.
+// Every list of entries that is accepted must come out right: compile checks its
+// own output, and must not need to refuse it.
 func TestRandomEntriesCompileRightly(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 11))
-	compiled, contradictory, wrong := 0, 0, 0
+	compiled := 0
 	for range 3000 {
 		s := randomSpec(random)
 		_, err := tryCompile(t, s)
@@ -255,17 +254,13 @@ func TestRandomEntriesCompileRightly(t *testing.T) {
 		case err == nil:
 			compiled++
 		case strings.Contains(err.Error(), "both match"), strings.Contains(err.Error(), "does not fit"):
-			contradictory++
-		case strings.Contains(err.Error(), "does not do what the spec says"):
-			wrong++
-			t.Logf("%v\n%+v", err, s)
+			// contradictory, or not for i386
 		default:
 			t.Errorf("%v\n%+v", err, s)
 		}
 	}
-	t.Logf("%d compiled, %d contradictory, %d wrong", compiled, contradictory, wrong)
 	if compiled < 1000 {
-		t.Errorf("only %d random filters compiled, %d were contradictory", compiled, contradictory)
+		t.Errorf("only %d random filters compiled", compiled)
 	}
 }
 
