@@ -11,6 +11,8 @@ FUZZTIME ?= 60s
 # Arguments for the test run, such as GOTEST='-run TestMount -v'.
 GOTEST   ?=
 PACKAGES ?= ./...
+# Arguments for the benchmark, such as BENCH="-rounds 50 -only jail".
+BENCH    ?=
 # The folder with virtual machine images, and the one with the copy of the tree that the ordinary user tests.
 CACHE    ?= $(CURDIR)/.cache
 STAGE    ?= /var/tmp/jail-test
@@ -59,7 +61,7 @@ fuzz: $(SECCOMP) ## run every fuzz target for FUZZTIME (60s)
 bench: ## start-up time side by side with bubblewrap, firejail, runc, crun, a minimal C program
 	@test/deps build bench
 	@$(MAKE) --no-print-directory build bin/as-user
-	@test/bench/run
+	@test/bench/run $(BENCH)
 
 test-vm: ## run the integration and guest tests in a Debian bookworm virtual machine
 	@test/deps build vm

@@ -20,6 +20,9 @@ type measurement struct {
 	Min    float64  `json:"min_ms"`
 	Median float64  `json:"median_ms"`
 	P90    float64  `json:"p90_ms"`
+	// CPU is the median of user and system time, its children's included: it says more than the time on the clock
+	// where other programs take the processors.
+	CPU float64 `json:"cpu_ms"`
 	// Failed says why a contender could not be measured on this machine.
 	Failed string `json:"failed,omitempty"`
 }
@@ -33,7 +36,7 @@ func measure(list []contender, rounds int) ([]measurement, error) {
 	}
 	defer devNull.Close()
 	result := make([]measurement, len(list))
-	times := make([][]float64, len(list))
+	times, cpu := make([][]float64, len(list)), make([][]float64, len(list))
 	for i, c := range list {
 		result[i] = measurement{Name: c.name, Argv: c.argv}
 		// Warm caches, and jail's compiled filter, are the usual case: nobody waits for the first start only.
@@ -47,18 +50,21 @@ func measure(list []contender, rounds int) ([]measurement, error) {
 			if result[i].Failed != "" {
 				continue
 			}
-			took, err := startToExit(c.argv, devNull)
+			took, busy, err := startToExit(c.argv, devNull)
 			if err != nil {
 				return nil, fmt.Errorf("%s, round %d: %w", c.name, round, err)
 			}
 			if round >= warmUp {
 				times[i] = append(times[i], took)
+				cpu[i] = append(cpu[i], busy)
 			}
 		}
 	}
 	for i := range result {
 		if t := times[i]; len(t) > 0 {
 			slices.Sort(t)
+			slices.Sort(cpu[i])
+			result[i].CPU = quantile(cpu[i], 0.5)
 			result[i].Min, result[i].Median, result[i].P90 = t[0], quantile(t, 0.5), quantile(t, 0.9)
 		}
 	}
@@ -73,30 +79,34 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
 }
 
-// startToExit gives milliseconds. Go's fork is a vfork that shares memory until the exec, as posix_spawn(3) is.
-func startToExit(argv []string, devNull *os.File) (float64, error) {
+// startToExit gives milliseconds on the clock and of the processors. Go's fork is a vfork that shares memory until
+// the exec, as posix_spawn(3) is.
+func startToExit(argv []string, devNull *os.File) (took, busy float64, err error) {
 	null := devNull.Fd()
 	attr := &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{null, null, null}}
 	begun := time.Now()
 	pid, err := syscall.ForkExec(argv[0], argv, attr)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var status syscall.WaitStatus
+	var usage syscall.Rusage
 	for {
-		if _, err = syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
+		if _, err = syscall.Wait4(pid, &status, 0, &usage); err != syscall.EINTR {
 			break
 		}
 	}
-	took := time.Since(begun)
+	took = milliseconds(time.Since(begun))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if status.ExitStatus() != 0 {
-		return 0, fmt.Errorf("ended with status %#x", int(status))
+		return 0, 0, fmt.Errorf("ended with status %#x", int(status))
 	}
-	return float64(took.Microseconds()) / 1000, nil
+	return took, milliseconds(time.Duration(usage.Utime.Nano() + usage.Stime.Nano())), nil
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func kernel() string {
 	var name unix.Utsname
