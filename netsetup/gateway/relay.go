@@ -95,21 +95,23 @@ func (r *relay) inward(rc syscall.RawConn) {
 	entry, writable := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	r.wq.EventRegister(&entry)
 	defer r.wq.EventUnregister(&entry)
-	src := &socketReader{size: minChunk}
+	src := &socketReader{}
 	for {
 		var end tcpip.Error
 		err := rc.Read(func(fd uintptr) bool {
-			src.fd = int(fd)
 			for {
+				end = nil
+				if src.look(fd); src.end != nil {
+					return true
+				}
+				if src.have == 0 {
+					return false
+				}
 				var n int64
-				src.begin()
 				n, end = r.ep.Write(src, tcpip.WriteOptions{})
 				r.in.Add(uint64(n))
-				switch {
-				case end != nil || src.end != nil:
+				if end != nil || src.end != nil {
 					return true
-				case src.empty && n == 0:
-					return false
 				}
 			}
 		})
@@ -160,32 +162,54 @@ func (w *socketWriter) Write(b []byte) (int, error) {
 	return done, w.err
 }
 
-const (
-	minChunk = 4 << 10
-	maxChunk = 256 << 10
-)
+// maxChunk is the most that is taken from a socket at a time.
+const maxChunk = 256 << 10
 
-// socketReader reads from a non-blocking socket into the stack's buffers. size
-// follows what the socket gives: buffers are made before it is known how much
-// comes, and a trickle must not hold large ones.
+// socketReader reads from a non-blocking socket into the stack's buffers. The stack
+// wants just as many bytes as Len says, and makes its buffers for them: so it is
+// asked first how many there are, and a trickle holds no large buffers.
 type socketReader struct {
-	fd    int
-	size  int
-	got   int
-	empty bool // the socket has no more for now
-	end   error
+	fd   int
+	have int
+	end  error
 }
 
-func (s *socketReader) begin() { s.got, s.empty, s.end = 0, false, nil }
+// look finds out how much the socket has (SIOCINQ of tcp(7), the number of TIOCINQ). With none it tells apart a socket that
+// has nothing for now (nil), one that is at its end (io.EOF), and a broken one.
+func (s *socketReader) look(fd uintptr) {
+	s.fd, s.end = int(fd), nil
+	n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+	if err != nil {
+		s.have, s.end = 0, err
+		return
+	}
+	if s.have = min(n, maxChunk); s.have > 0 {
+		return
+	}
+	var b [1]byte
+	for {
+		n, _, err := unix.Recvfrom(s.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+		case err != nil:
+			s.end = err
+		case n == 0:
+			s.end = io.EOF
+		default:
+			s.have = n // came in between
+		}
+		return
+	}
+}
 
 // Len implements tcpip.Payloader.
-func (s *socketReader) Len() int { return s.size }
+func (s *socketReader) Len() int { return s.have }
 
-// Read implements io.Reader.
+// Read implements io.Reader. It is the only reader of the socket, so what look saw
+// is there.
 func (s *socketReader) Read(b []byte) (int, error) {
-	if s.empty || s.end != nil {
-		return 0, io.EOF
-	}
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -194,30 +218,13 @@ func (s *socketReader) Read(b []byte) (int, error) {
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
-			s.adapt()
-			return 0, io.EOF
-		case err != nil:
-			s.end = err
-			return 0, io.EOF
-		case n == 0:
-			s.end = io.EOF
-			return 0, io.EOF
+		case err == nil && n == 0:
+			err = io.ErrUnexpectedEOF
 		}
-		s.got += n
-		if n < len(b) {
-			s.adapt()
-		} else if s.got >= s.size {
-			s.size = min(2*s.size, maxChunk)
+		if err != nil {
+			s.end = err
+			return 0, err
 		}
 		return n, nil
-	}
-}
-
-// adapt is called when the socket had less than there was room for.
-func (s *socketReader) adapt() {
-	s.empty = true
-	if s.got < s.size/4 {
-		s.size = max(s.size/2, minChunk)
 	}
 }
