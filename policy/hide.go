@@ -2,7 +2,6 @@ package policy
 
 import (
 	"io/fs"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,7 +170,7 @@ func (g *globber) expand(dir string, pattern []string) {
 	}
 	head, rest := pattern[0], pattern[1:]
 	if head != "**" && !isPattern(head) {
-		if s := g.view.resolve(join(dir, head), len(rest) > 0); s.exists {
+		if s := g.view.resolve(join(dir, head), len(rest) > 0); g.there(s) {
 			g.expand(s.path, rest)
 		}
 		return
@@ -188,15 +187,29 @@ func (g *globber) expand(dir string, pattern []string) {
 		case head == "**":
 			// Links are not followed: what they lead to is found under its own name,
 			// and a loop would never end.
-			if s := g.view.resolve(p, false); s.exists && s.dir && !g.isLink(s) {
+			if s := g.view.resolve(p, false); g.there(s) && s.dir && !g.isLink(s) {
 				g.expand(p, pattern)
 			}
 		default:
-			if s := g.view.resolve(p, true); s.exists && s.dir {
+			if s := g.view.resolve(p, true); g.there(s) && s.dir {
 				g.expand(s.path, rest)
 			}
 		}
 	}
+}
+
+// there tells whether the program will find something at a spot: what is there
+// now, or a directory made on the way to an entry.
+func (g *globber) there(s spot) bool {
+	if s.exists {
+		return true
+	}
+	for p := range g.view.entries {
+		if under(p, s.path) {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *globber) isLink(s spot) bool {
@@ -226,8 +239,9 @@ func (g *globber) list(dir string) []string {
 		}
 	}
 	for p := range g.view.entries {
-		if parent(p) == dir {
-			names = append(names, path.Base(p))
+		if p != dir && under(p, dir) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(p[len(dir):], "/"), "/")
+			names = append(names, name)
 		}
 	}
 	g.left -= len(names)
