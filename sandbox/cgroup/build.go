@@ -43,7 +43,7 @@ func (w *work) build(r route) (*Group, Refusals, error) {
 }
 
 func (w *work) buildV2(r route) (g *Group, refused Refusals, err error) {
-	g = &Group{way: r.way, text: r.String()}
+	g = &Group{way: r.way, text: r.String(), file: -1}
 	defer func() {
 		if err != nil {
 			_ = g.Close()
@@ -82,21 +82,19 @@ func (w *work) buildV2(r route) (g *Group, refused Refusals, err error) {
 	if err = clearParent(r); err != nil {
 		return g, nil, err
 	}
-	for _, d := range slices.Backward(g.dirs) {
-		if err = g.mkdir(d); err != nil {
-			return g, nil, err
-		}
+	if g.file, err = g.mkdir(g.dir); err != nil {
+		return g, nil, err
 	}
 	// No groups below: they would outlive the sandbox's end, and each takes the kernel's memory. A program that
 	// may make user namespaces could otherwise mount its namespace's cgroups and make some.
 	if err = put(filepath.Join(g.dir, "cgroup.max.descendants"), strconv.Itoa(len(g.dirs)-1)); err != nil {
 		return g, nil, err
 	}
-	fd, err := unix.Open(g.leaf, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return g, nil, &fs.PathError{Op: "open", Path: g.leaf, Err: err}
+	if g.leaf != g.dir {
+		if g.file, err = g.mkdir(g.leaf); err != nil {
+			return g, nil, err
+		}
 	}
-	g.file = os.NewFile(uintptr(fd), g.leaf)
 	return g, append(slices.Clone(w.refused), w.apply(g, r)...), nil
 }
 
@@ -124,16 +122,19 @@ func (w *work) apply(g *Group, r route) Refusals {
 }
 
 // mkdir makes one folder of the group and locks it, which tells the sweepers of others that it lives.
-func (g *Group) mkdir(dir string) error {
+func (g *Group) mkdir(dir string) (fd int, err error) {
 	if err := unix.Mkdir(dir, 0o755); err != nil {
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+		return -1, &fs.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
-	f, err := os.Open(dir)
+	fd, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	g.locks = append(g.locks, f)
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	g.locks = append(g.locks, fd)
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return -1, &fs.PathError{Op: "flock", Path: dir, Err: err}
+	}
+	return fd, nil
 }
 
 // clearParent moves the processes out of the parent where the route says so, and switches the controllers on.

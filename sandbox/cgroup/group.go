@@ -41,12 +41,12 @@ type Options struct {
 type Group struct {
 	way      Way
 	text     string
-	dir      string   // the v2 group with the limits, "" for none
-	leaf     string   // the v2 group with the program: dir, or one below it
-	file     *os.File // leaf, for clone3
+	dir      string // the v2 group with the limits, "" for none
+	leaf     string // the v2 group with the program: dir, or one below it
+	file     int    // leaf as a descriptor for clone3, or -1
 	v1       map[string]string
 	dirs     []string // every folder that was made, inner ones first
-	locks    []*os.File
+	locks    []int
 	watch    *watcher
 	undo     []chore // puts jail back where it was
 	limits   []setting
@@ -132,7 +132,7 @@ func (w *work) open() (*Group, error) {
 	}
 	refusals := w.explain(failed)
 	if prefer || len(need) == 0 {
-		return &Group{way: None, text: "no cgroup", warnings: refusals}, nil
+		return &Group{way: None, text: "no cgroup", file: -1, warnings: refusals}, nil
 	}
 	return nil, refusals
 }
@@ -185,10 +185,7 @@ func (g *Group) Warnings() []*Refused { return g.warnings }
 
 // FD is the group's folder for clone3's CLONE_INTO_CGROUP, or -1 where there is none.
 func (g *Group) FD() int {
-	if g.file == nil {
-		return -1
-	}
-	return int(g.file.Fd())
+	return g.file
 }
 
 // Held says that the child has to be held before exec until Add has put it into the group, even when it was
@@ -244,14 +241,14 @@ func (g *Group) Close() error {
 			errs = append(errs, remove(d))
 		}
 	}
-	for _, f := range append(g.locks, g.file) {
-		f.Close() // a nil file answers with an error that says so
+	for _, fd := range g.locks {
+		unix.Close(fd)
 	}
 	for _, c := range g.undo {
 		c.do()
 	}
 	g.watch.stop()
-	g.dirs, g.locks, g.file, g.undo, g.watch = nil, nil, nil, nil, nil
+	g.dirs, g.locks, g.file, g.undo, g.watch = nil, nil, -1, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -48,19 +49,18 @@ type place struct {
 // look gathers the facts. root comes before every path and is for tests.
 func look(root string) (*machine, error) {
 	m := &machine{uid: os.Geteuid(), v1: map[string]hierarchy{}}
-	_, err := os.Stat(root + "/run/systemd/system") // sd_booted(3)
-	m.systemd = err == nil
-	self, err := os.ReadFile(root + "/proc/self/cgroup")
+	m.systemd = unix.Access(root+"/run/systemd/system", unix.F_OK) == nil // sd_booted(3)
+	self, err := read(root + "/proc/self/cgroup")
 	if err != nil {
 		return nil, err
 	}
-	own := parseMembership(string(self))
-	mounts, err := os.Open(root + "/proc/self/mountinfo")
+	own := parseMembership(self)
+	mounts, err := unix.Open(root+"/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open mountinfo: %w", err)
 	}
-	defer mounts.Close()
-	v2root, err := m.mounts(mounts, own, root)
+	defer unix.Close(mounts)
+	v2root, err := m.mounts(descriptor(mounts), own, root)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,17 @@ func look(root string) (*machine, error) {
 		m.climb(filepath.Join(m.v2, path))
 	}
 	return m, nil
+}
+
+// A descriptor is read without the poller.
+type descriptor int
+
+func (d descriptor) Read(b []byte) (int, error) {
+	n, err := unix.Read(int(d), b)
+	if n == 0 && err == nil {
+		return 0, io.EOF
+	}
+	return max(n, 0), err
 }
 
 // mounts reads mountinfo, and stops as soon as it has seen what it needs: with some hundred mounts the file is slow
@@ -145,9 +156,9 @@ func lookAt(dir string) place {
 	// init.scope is where every systemd manager keeps itself (org.freedesktop.systemd1(5)).
 	p.manager = unix.Access(dir+"/init.scope", unix.F_OK) == nil
 	p.delegated = !p.manager && isMarked(dir)
-	kind, err := os.ReadFile(dir + "/cgroup.type")
-	p.top = errors.Is(err, os.ErrNotExist)
-	p.domain = p.top || strings.HasPrefix(string(kind), "domain") && strings.TrimSpace(string(kind)) != "domain invalid"
+	kind, err := get(dir + "/cgroup.type")
+	p.top = errors.Is(err, unix.ENOENT)
+	p.domain = p.top || strings.HasPrefix(kind, "domain") && kind != "domain invalid"
 	p.controllers = words(dir + "/cgroup.controllers")
 	p.enabled = words(dir + "/cgroup.subtree_control")
 	for _, w := range words(dir + "/cgroup.procs") {
@@ -193,21 +204,21 @@ func (m *machine) findManager(root string) {
 }
 
 func (m *machine) managerAt(private, bus string) {
-	if _, err := os.Stat(strings.TrimPrefix(private, "unix:path=")); err == nil {
+	if unix.Access(strings.TrimPrefix(private, "unix:path="), unix.F_OK) == nil {
 		m.manager = append(m.manager, private)
 	}
-	if _, err := os.Stat(bus); err == nil {
+	if unix.Access(bus, unix.F_OK) == nil {
 		m.manager = append(m.manager, "unix:path="+bus)
 	}
 }
 
 // words reads a file of words; a file that cannot be read has none.
 func words(file string) []string {
-	text, err := os.ReadFile(file)
+	text, err := read(file)
 	if err != nil {
 		return nil
 	}
-	return strings.Fields(string(text))
+	return strings.Fields(text)
 }
 
 // A mount is what matters of a line of mountinfo (proc_pid_mountinfo(5)).

@@ -10,6 +10,7 @@ import (
 	"jail/test/need"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // unified is for tests that an ordinary user with a systemd manager of their own can run on cgroup v2.
@@ -176,8 +177,8 @@ func TestUserWithoutWatcherIsSweptByTheNext(t *testing.T) {
 	}
 	// As if jail and its watcher had been killed together.
 	left.watch.stop()
-	for _, f := range left.locks {
-		f.Close()
+	for _, fd := range left.locks {
+		unix.Close(fd)
 	}
 	living, err := Open(nil, options)
 	if err != nil {

@@ -29,7 +29,7 @@ func (w *work) buildV1() (g *Group, refused Refusals, err error) {
 	limits = slices.DeleteFunc(limits, func(l limitV1) bool {
 		return !onV1(l.controller) && slices.ContainsFunc(v2.set, func(s setting) bool { return s.pointer == l.pointer })
 	})
-	g = &Group{}
+	g = &Group{file: -1}
 	if r, ok := w.besideV1(controllersOf(v2.set)); ok {
 		var more Refusals
 		if g, more, err = v2.buildV2(r); err != nil {
@@ -77,7 +77,7 @@ func (w *work) buildV1() (g *Group, refused Refusals, err error) {
 	g.watch.stop() // the v2 group's own, relieved
 	g.watch = watch
 	for _, d := range dirs {
-		if err = g.mkdir(d); err != nil {
+		if _, err = g.mkdir(d); err != nil {
 			return g, nil, err
 		}
 	}

@@ -29,10 +29,35 @@ func put(path, text string) error {
 	return nil
 }
 
-// get reads a cgroup file.
+// get reads a cgroup file, without its last newline. os.ReadFile would ask the poller about every one of them, which
+// takes longer than the reading.
 func get(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	return strings.TrimSuffix(string(text), "\n"), err
+	text, err := read(path)
+	return strings.TrimSuffix(text, "\n"), err
+}
+
+func read(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var first [1024]byte
+	all := first[:0]
+	for {
+		n, err := unix.Read(fd, all[len(all):cap(all)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return "", &fs.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return string(all), nil
+		}
+		all = all[:len(all)+max(n, 0)]
+		if len(all) == cap(all) {
+			all = append(all, 0)[:len(all)]
+		}
+	}
 }
 
 // write writes a limit, reads it back, and says what is wrong if the kernel did not take it.
