@@ -97,7 +97,7 @@ func (t *tree) collect() {
 			}
 		}
 		for i := range p.Filesystem.Items {
-			t.item(&p.Filesystem.Items[i], p.prefix+"filesystem["+strconv.Itoa(i)+"]", p.rank)
+			t.item(&p.Filesystem.Items[i], p.prefix+"filesystem["+strconv.Itoa(i)+"]", p)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (r *resolver) dormantPath(path string, rank int) bool {
 }
 
 // item reads one entry of a profile.
-func (t *tree) item(s *FilesystemItem, key string, rank int) {
+func (t *tree) item(s *FilesystemItem, key string, p part) {
 	r := t.r
 	if !s.Path.Set {
 		return
@@ -139,10 +139,10 @@ func (t *tree) item(s *FilesystemItem, key string, rank int) {
 	}
 	on := r.holds(s.When, key+".when")
 	if s.Hide.Set {
-		t.hideEntry(s, path, key, rank, on)
+		t.hideEntry(s, path, key, p.rank, on)
 		return
 	}
-	i := &fsItem{key: key, rank: rank, conditional: s.When != nil, active: on, optional: s.Optional.V, spec: s}
+	i := &fsItem{key: key, rank: p.rank, conditional: s.When != nil || p.prefix != "", active: on, optional: s.Optional.V, spec: s}
 	i.Path, i.Written, i.Origin, i.Recursive = path, path, s.Origin, true
 	if !i.active {
 		// Only its path is of interest, for `without`: what else it says may rest on

@@ -1,0 +1,221 @@
+package policy
+
+import (
+	"bytes"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func hiddenPaths(r *Resolved) string {
+	var all []string
+	for _, h := range r.Hidden {
+		all = append(all, h.Path)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// TestHide: hide wins over grants of its own and earlier files, at every path
+// that shows the same file, until a later file names that very path.
+func TestHide(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files []string
+		want  string
+	}{
+		{"own file, hide first", []string{`filesystem: [{path: "~/.ssh", hide: true}, {path: "/home/user", mode: rw}]`}, "/home/user/.local/state/jail /home/user/.ssh"},
+		{"earlier file", []string{`filesystem: [{path: "~/work", mode: ro}]`, `filesystem: [{path: "~/work/app/.env", hide: true}]`}, "/home/user/work/app/.env"},
+		{"later grant of the parent", []string{`filesystem: [{path: "~/work/app", hide: true}]`, `filesystem: [{path: "~/work", mode: ro}]`}, "/home/user/work/app"},
+		{"later grant of that very path", []string{`filesystem: [{path: "~/work/app", hide: true}]`, `filesystem: [{path: "~/work", mode: ro}, {path: "~/work/app", mode: ro}]`}, ""},
+		{"pattern", []string{`filesystem: [{path: "~/work", mode: ro}, {path: "~/work/**/.env", hide: true}]`}, "/home/user/work/app/.env /home/user/work/lib/.env"},
+		{"pattern of one component", []string{`filesystem: [{path: "~/work", mode: ro}, {path: "~/work/*/.e?v", hide: true}]`}, "/home/user/work/app/.env /home/user/work/lib/.env"},
+		{"pattern with a later exception", []string{`filesystem: [{path: "~/work", mode: ro}, {path: "~/work/**/.env", hide: true}]`, `filesystem: [{path: "~/work/app/.env", mode: ro}]`}, "/home/user/work/lib/.env"},
+		{"another name inside", []string{`filesystem: [{path: /project, source: "~/work", mode: ro}, {path: /project/app/.env, hide: true}]`}, "/project/app/.env"},
+		{"every alias", []string{`filesystem: [{path: "~/work", mode: ro}, {path: /project, source: "~/work", mode: ro}, {path: "~/work/app", hide: true}]`}, "/home/user/work/app /project/app"},
+		{"every alias of a pattern", []string{`filesystem: [{path: /project, source: "~/work/app", mode: ro}, {path: "~/work/**/.env", hide: true}]`}, "/project/.env"},
+		{"the host's name where it is shown elsewhere", []string{`filesystem: [{path: /keys, source: "~/.ssh", mode: ro}, {path: "~/.ssh", hide: true}]`}, "/keys"},
+		{"a part shown elsewhere", []string{`filesystem: [{path: /key, source: "~/.ssh/id_ed25519", mode: ro}, {path: "~/.ssh", hide: true}]`}, "/key"},
+		{"through a symlink", []string{`filesystem: [{path: "~", mode: ro}, {path: "~/.gitconfig", hide: true}]`}, "/home/user/.local/state/jail /home/user/dotfiles/gitconfig"},
+		{"overlay", []string{`filesystem: [{path: "~/work", overlay: discard}, {path: "~/work/app", hide: true}]`}, "/home/user/work/app"},
+		{"the same directory of the root", []string{`filesystem: [{path: /, mode: ro}, {path: "~/.ssh", hide: true}]`}, "/home/user/.local/state/jail /home/user/.ssh /run/user/1000/jail"},
+		{"not shown at all", []string{`filesystem: [{path: "~/.ssh", hide: true}]`}, ""},
+		{"without", []string{`filesystem: [{path: "~/work", mode: ro}, {path: "~/work/app", hide: true}]`, `without: {filesystem: ["~/work/app"]}`}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := chain(t, c.files...)
+			if got := hiddenPaths(r); got != c.want {
+				t.Errorf("hidden %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestHidePins: between a writable tree and what is hidden in it, directories
+// are mount points of their own, so that the program cannot rename them away.
+func TestHidePins(t *testing.T) {
+	r := resolveText(t, `version: 1
+filesystem: [{path: "~/work", mode: rw}, {path: "~/work/app/src/main.c", hide: true}]
+`)
+	for _, path := range []string{"/home/user/work/app", "/home/user/work/app/src"} {
+		if got := brief(entryAt(r, path)); got != "rw" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
+
+// TestHideLater: what is not there yet cannot be hidden, and that is said.
+func TestHideLater(t *testing.T) {
+	r := resolveText(t, `version: 1
+filesystem: [{path: "~/work", mode: rw}, {path: "~/work/later", hide: true}]
+`)
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Error(), "does not exist now") {
+		t.Errorf("warnings %v", r.Warnings)
+	}
+}
+
+// TestOwnDirectories: jail's own files are never writable inside, also when
+// they are not there yet.
+func TestOwnDirectories(t *testing.T) {
+	r := resolveText(t, `version: 1
+filesystem: [{path: "~", mode: rw}, {path: /run/user/1000, mode: rw}, {path: /again, source: "~/.config", mode: rw}]
+`)
+	for path, want := range map[string]string{
+		"/home/user/.config":              "rw",
+		"/home/user/.config/jail":         "ro",
+		"/home/user/.cache/jail":          "ro",
+		"/home/user/.local":               "rw",
+		"/home/user/.local/state":         "rw",
+		"/again/jail":                     "ro /home/user/.config/jail",
+		"/home/user/work/p.yaml":          "ro",
+		"/home/user/work":                 "rw",
+		"/home/user/.local/state/jail":    "nothing",
+		"/home/user/.config/jail/profile": "nothing",
+	} {
+		if got := brief(entryAt(r, path)); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if got := hiddenPaths(r); got != "/home/user/.local/state/jail /run/user/1000/jail" {
+		t.Errorf("hidden %s", got)
+	}
+	var dirs []string
+	for _, d := range r.HostDirs {
+		dirs = append(dirs, d.Path)
+	}
+	for _, want := range []string{"/home/user/.config/jail", "/home/user/.cache/jail", "/home/user/.local/state/jail", "/run/user/1000/jail"} {
+		if !slices.Contains(dirs, want) {
+			t.Errorf("%s is not made before the start: %v", want, dirs)
+		}
+	}
+}
+
+// TestOwnDirectoryLinked: a link on the way to jail's files, in a tree that the
+// program may write, could be replaced by it.
+func TestOwnDirectoryLinked(t *testing.T) {
+	h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem:\n  - {path: \"~\", mode: rw}\n"})
+	h.FS.(fakeFS).put("/home/user/.config/jail", fakeFile{mode: fs.ModeSymlink | 0o777, target: "../dotfiles/jail"})
+	h.FS.(fakeFS).put("/home/user/dotfiles/jail", fakeFile{mode: fs.ModeDir | 0o755})
+	want := "p.yaml:3:12: filesystem[0].path: /home/user is writable and holds /home/user/.config/jail, a symbolic link on the way to jail's profiles, which the program could replace (grant a narrower path, or make /home/user/.config/jail a directory)"
+	if got := Check("p.yaml", h).Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestPersistentHome is the one directory of jail's own that is writable.
+func TestPersistentHome(t *testing.T) {
+	r := resolveText(t, "version: 1\nfilesystem: [{path: \"~\", persist: web}]\n")
+	if got := brief(entryAt(r, "/home/user")); got != "persist /home/user/.local/state/jail/home/web" {
+		t.Errorf("~: %s", got)
+	}
+	if len(r.Protected) > 0 {
+		t.Errorf("protected %v", r.Protected)
+	}
+	problems := Check("p.yaml", fakeHost(t, map[string]string{
+		"p.yaml": "version: 1\nfilesystem: [{path: /x, source: \"~/.local/state/jail/home/other\", mode: rw}]\n",
+		"/home/user/.local/state/jail/home/other/secret": "",
+	}))
+	if !strings.Contains(problems.Error(), "would let the program write jail's state") {
+		t.Errorf("another sandbox's home: %v", problems)
+	}
+}
+
+// TestPlantedLink: a link inside what the program can write is not followed out
+// of what is granted.
+func TestPlantedLink(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		refused    bool
+	}{
+		{"out of the grant", `[{path: "~/work", mode: rw}, {path: /x, source: "~/work/link", mode: ro}]`, true},
+		{"below the link", `[{path: "~/work", mode: rw}, {path: /x, source: "~/work/link/id_ed25519", mode: ro}]`, true},
+		{"granted as well", `[{path: "~/work", mode: rw}, {path: "~/.ssh", mode: ro}, {path: /x, source: "~/work/link", mode: ro}]`, false},
+		{"granted with less", `[{path: "~/work", mode: rw}, {path: "~/.ssh", mode: ro}, {path: /x, source: "~/work/link", mode: rw}]`, true},
+		{"not writable", `[{path: "~/work", mode: ro}, {path: /x, source: "~/work/link", mode: ro}]`, false},
+		{"a persistent home", `[{path: "~", persist: web}, {path: /x, source: "~/.local/state/jail/home/web/link", mode: ro}]`, true},
+		{"an overlay's layer", `[{path: "~/work", mode: rw}, {path: /x, source: "~/work/link", overlay: discard}]`, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: " + c.text + "\n"})
+			h.FS.(fakeFS).put("/home/user/.local/state/jail/home/web/link", fakeFile{mode: fs.ModeSymlink | 0o777, target: "/home/user/.ssh"})
+			problems := Check("p.yaml", h)
+			if refused := strings.Contains(problems.Error(), "may have made itself"); refused != c.refused || !c.refused && len(problems) > 0 {
+				t.Errorf("refused %v, want %v: %v", refused, c.refused, problems)
+			}
+		})
+	}
+}
+
+// TestEnvironmentCannotWiden: values of the environment never lead a path
+// elsewhere, also by way of a variable of the profile.
+func TestEnvironmentCannotWiden(t *testing.T) {
+	for _, value := range []string{"", ".", "..", "/", "../..", "a/../..", "/home", "/home/user", "/home/user/", "//", "a//b", "x\ny", "/home/user/./"} {
+		for _, path := range []string{"${V}", "${W}", "/srv/${V}", "~/${V}/x", "/srv/x${V}"} {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nvars: {W: \"${V}\"}\nfilesystem:\n  - {path: \"" + path + "\", tmpfs: true}\n"})
+			h.Env["V"] = value
+			p, err := Load("p.yaml", h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.Resolve(h)
+			if err != nil {
+				continue
+			}
+			for _, e := range r.Filesystem {
+				if e.Origin.File != "p.yaml" {
+					continue
+				}
+				if strings.Contains(path, "/srv/") && !strings.HasPrefix(e.Path, "/srv/") || strings.Contains(path, "~/") && !strings.HasPrefix(e.Path, "/home/user/") ||
+					under("/home/user", e.Path) {
+					t.Errorf("%s with V=%q is %s", path, value, e.Path)
+				}
+			}
+		}
+	}
+}
+
+// TestNothingPrintedRaw: no control character of a profile reaches a terminal.
+func TestNothingPrintedRaw(t *testing.T) {
+	const escape = "\x1b]0;x\a\u202e"
+	yaml := `"\e]0;x\a\u202E"`
+	r := resolveText(t, `version: 1
+description: `+yaml+`
+filesystem:
+  - {path: /x, content: `+yaml+`}
+  - {path: "/y\e\u202E", dir: true}
+  - {path: /z, symlink: `+yaml+`}
+environment: {set: {A: `+yaml+`}}
+`)
+	var out bytes.Buffer
+	if err := r.Show(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), escape[:1]+"\a\u202e") {
+		t.Errorf("show prints control characters: %q", out.String())
+	}
+	problems := Check("p.yaml", fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: [{path: \"x\\e[2J\\u202E\", mode: ro}]\n"}))
+	if s := problems.Error(); len(problems) == 0 || strings.ContainsAny(s, "\x1b\u202e") {
+		t.Errorf("a problem prints control characters: %q", s)
+	}
+}
