@@ -1,0 +1,69 @@
+// Package program carries the gateway program inside jail, so that one file is all
+// there is to install. It is run from memory, and only by a sandbox that has a
+// network of its own.
+package program
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+//go:generate ./generate
+
+// embedded holds the program once `go generate` has made it; before that only the
+// README that keeps the folder in git.
+//
+//go:embed embedded
+var embedded embed.FS
+
+const name = "jail-net-gateway"
+
+var memory = sync.OnceValues(open)
+
+// Open puts the gateway program into memory, once for a process, and gives what
+// netsetup.Options.Gateway asks for.
+func Open() (path string, args []string, keep *os.File, err error) {
+	f, err := memory()
+	if err != nil {
+		return "", nil, nil, err
+	}
+	// A descriptor of its own for each start: the caller closes it.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("the network's gateway: %w", err)
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), []string{name}, os.NewFile(uintptr(fd), name), nil
+}
+
+func open() (*os.File, error) {
+	b, err := embedded.ReadFile("embedded/" + name)
+	if err != nil {
+		return nil, errors.New("this jail was built without its network gateway\nbuild it with `make build`, which runs `go generate ./netsetup/program` first")
+	}
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3, where all were executable
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the network's gateway: memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the network's gateway: write to memory: %w", err)
+	}
+	// CVE-2019-5736 is what a program that can write to its runtime does.
+	seals := unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the network's gateway: seal memory: %w", err)
+	}
+	return f, nil
+}
