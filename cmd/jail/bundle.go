@@ -95,7 +95,7 @@ func writeBundle(dir string, c *policy.Compiled) error {
 	if err != nil {
 		return fmt.Errorf("open bundle folder: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return fmt.Errorf("read bundle folder: %w", err)

@@ -10,13 +10,13 @@ type compileCmd struct {
 
 // Help is the text below the command's first line.
 func (compileCmd) Help() string {
-	return `A bundle runs with 'jail run --bundle DIR', and unchanged with runc and crun. What OCI has no words for (egress rules, desktop services) is in annotations that only jail reads.`
+	return `A bundle runs with 'jail run --bundle DIR', and with runc and crun: as root, or as yourself when the profile has process.uid and process.gid 0. What OCI has no words for (egress rules, desktop services) is in annotations that only jail reads.`
 }
 
 func (compileCmd) examples() []example {
 	return []example{
 		{"jail compile -p shell -- bash | jq .mounts", "See the OCI config that jail itself runs."},
-		{"jail compile --bundle /tmp/b -p build -- make && runc run -b /tmp/b mybuild", "Run the same sandbox with runc."},
+		{"jail compile --bundle b -p build -- make && sudo runc run -b b mybuild", "Run the same sandbox with runc."},
 	}
 }
 

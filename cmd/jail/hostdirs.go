@@ -52,7 +52,7 @@ func makeHostDir(dir policy.HostDir, own string) error {
 		name, rest, _ = strings.Cut(rest, "/")
 		path += "/" + name
 		next, err := makeDirAt(fd, name, path, uint32(dir.Mode.Perm()), path == own || strings.HasPrefix(path, own+"/"))
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		if err != nil {
 			return err
 		}
@@ -83,11 +83,11 @@ func makeDirAt(fd int, name, path string, mode uint32, private bool) (int, error
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(next, &st); err != nil {
-		unix.Close(next)
+		_ = unix.Close(next)
 		return -1, fmt.Errorf("look at folder %s: %w", path, err)
 	}
 	if private && (int(st.Uid) != os.Getuid() || st.Mode&0o022 != 0) {
-		unix.Close(next)
+		_ = unix.Close(next)
 		return -1, &hinted{
 			err:  fmt.Errorf("%s must belong to you and be writable by nobody else (owner %d, mode %04o)", path, st.Uid, st.Mode&0o7777),
 			hint: "chmod go-w " + path,
