@@ -275,4 +275,3 @@ func dangerousCall(name string) string {
 	}
 	return "yes"
 }
-

@@ -60,7 +60,7 @@ func TestTheDefaultProfileHidesWhatIsTheUsers(t *testing.T) {
 		{"connect:unix:" + socket, "no", false},
 		{"read:/etc/hostname", "ENOENT", false},
 		{"exists:/sys/kernel", "ENOENT", false},
-		{"exists:/var", "ENOENT", false},
+		{"exists:/var/lib", "ENOENT", false},
 		{"env:TOKEN", "unset", false},
 		{"env:XDG_RUNTIME_DIR", "unset", false},
 		{fmt.Sprintf("kill:%d", os.Getpid()), "ESRCH", false},
@@ -93,6 +93,10 @@ func TestTheDefaultProfileClosesDangerousCalls(t *testing.T) {
 		switch name {
 		case "unshare-user", "clone-user", "tiocsti", "tiocsti-high", "tioclinux", "process_vm", "personality":
 			p.holdsBefore = false // an ordinary user has these, so the control run must show it
+		case "packet", "vsock", "alg":
+			p.want = "EAFNOSUPPORT" // what a kernel without the family says
+		case "mount", "umount2", "pivot_root":
+			p.want = "ENOSYS"
 		case "clone3", "open_tree", "move_mount", "fsopen", "mount_setattr":
 			p.want = "ENOSYS" // so that programs fall back to what can be filtered
 			p.holdsBefore = false
@@ -131,7 +135,6 @@ func TestTheDefaultProfileCutsOffTheHost(t *testing.T) {
 		{"connect:tcp:" + tcp.Addr().String(), "no", false},
 		{"connect:unix:" + abstract.Addr().String(), "no", false},
 		{fmt.Sprintf("shm:%d", key), "ENOENT", false},
-		{"write:/proc/sys/kernel/hostname", "EROFS", true},
 		{"write:/proc/self/mem", "yes", true},
 		{"create:/usr/x", "EROFS", false},
 		{"create:/x", "EROFS", false},
@@ -156,7 +159,7 @@ func TestInheritedDescriptorsAreClosed(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	if got := run(exec.Command(path, "observe", "descriptors")); got != "descriptors = [3 4]" {
+	if got := run(exec.Command(path, "observe", "descriptors")); !strings.HasPrefix(got, "descriptors = [3 4") {
 		t.Errorf("control: %s", got)
 	}
 	if got := run(u.jail(append(flags, "--", "/observer", "observe", "descriptors")...)); got != "descriptors = []" {

@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"jail/test/need"
+)
+
+// A pane is a terminal of tmux with a shell in it.
+type pane struct {
+	t      *testing.T
+	tmux   string
+	socket string
+}
+
+func newPane(t *testing.T, u *user) *pane {
+	t.Helper()
+	p := &pane{t, need.Program(t, "tmux"), filepath.Join(u.home, "tmux")}
+	cmd := exec.Command(p.tmux, "-S", p.socket, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "bash --norc --noprofile")
+	cmd.Dir = u.home
+	cmd.Env = append(u.env, "PATH="+filepath.Dir(need.Jail(t))+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("tmux: %v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command(p.tmux, "-S", p.socket, "kill-server").Run() })
+	p.line("PS1=outside'> '")
+	p.sees("outside>")
+	return p
+}
+
+func (p *pane) do(args ...string) string {
+	p.t.Helper()
+	out, err := exec.Command(p.tmux, append([]string{"-S", p.socket}, args...)...).CombinedOutput()
+	if err != nil {
+		p.t.Fatalf("tmux %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+func (p *pane) types(keys ...string) { p.t.Helper(); p.do(append([]string{"send-keys"}, keys...)...) }
+
+func (p *pane) line(text string) { p.t.Helper(); p.do("send-keys", "-l", text); p.types("Enter") }
+
+func (p *pane) screen() string { return p.do("capture-pane", "-p") }
+
+// sees waits until a line of the screen is the text, or ends with it.
+func (p *pane) sees(text string) {
+	p.t.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for {
+		screen := p.screen()
+		for _, line := range strings.Split(screen, "\n") {
+			if line = strings.TrimRight(line, " "); line == text || strings.HasSuffix(line, text) {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("no line %q on the screen:\n%s", text, screen)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestAnInteractiveShell(t *testing.T) {
+	u := newUser(t)
+	need.Program(t, "vim")
+	p := newPane(t, u)
+	p.line("jail --profile shell bash --norc -i; echo left $?")
+	p.line("PS1=inside'> '")
+	p.sees("inside>")
+	p.line("echo size $(stty size)")
+	p.sees("size 30 100")
+	p.do("resize-window", "-x", "121", "-y", "37")
+	p.line("echo size $(stty size)")
+	p.sees("size 37 121")
+	p.line("tty")
+	p.sees("/dev/pts/0")
+
+	p.line("sleep 1000")
+	time.Sleep(500 * time.Millisecond)
+	p.types("C-z")
+	p.sees("Stopped                 sleep 1000")
+	p.line("fg; echo after $?")
+	p.sees("sleep 1000")
+	time.Sleep(500 * time.Millisecond)
+	p.types("C-c")
+	p.line("echo status $?")
+	p.sees("status 130")
+
+	p.line("vim -u NONE /tmp/note")
+	p.sees(`"/tmp/note" [New]`)
+	p.types("i", "written in vim", "Escape")
+	p.types(":wq", "Enter")
+	p.line("clear; cat /tmp/note")
+	p.sees("written in vim")
+
+	p.line("exit 7")
+	p.sees("left 7")
+	p.line("stty -a | grep -o ' icanon\\| echo ' | tr -d '\\n'; echo .")
+	p.sees(" icanon echo .")
+}
+
+// Ctrl-Z of a program that is not itself a shell stops jail as a job of the caller's shell.
+func TestStoppingAndContinuing(t *testing.T) {
+	u := newUser(t)
+	p := newPane(t, u)
+	p.line("jail --profile shell sh -c 'while :; do sleep 0.1; done'")
+	time.Sleep(time.Second)
+	p.types("C-z")
+	p.sees("sleep 0.1; done'")
+	p.line("jobs | cut -d' ' -f1-3; echo looked")
+	p.sees("[1]+  Stopped")
+	p.line("fg")
+	time.Sleep(500 * time.Millisecond)
+	p.types("C-c")
+	p.line("echo code $?")
+	p.sees("code 130")
+}
+
+// The caller's terminal is as it was even after jail was killed, and nothing was typed into it.
+func TestTheTerminalAfterAKill(t *testing.T) {
+	u := newUser(t)
+	p := newPane(t, u)
+	p.line("jail --profile shell sh -c 'echo up; sleep 1000'; echo code $?")
+	p.sees("up")
+	pids, err := exec.Command("pgrep", "-f", "^jail --profile shell sh -c echo up", "-u", fmt.Sprint(os.Getuid())).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(pids)) {
+		if out, err := exec.Command("kill", "-KILL", pid).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	p.sees("code 137")
+	time.Sleep(300 * time.Millisecond)
+	p.line("stty -a | grep -o ' icanon\\| echo ' | tr -d '\\n'; echo .")
+	p.sees(" icanon echo .")
+}
