@@ -69,13 +69,11 @@ func (w *work) buildV2(r route) (g *Group, refused Refusals, err error) {
 		g.leaf = filepath.Join(g.dir, "program")
 		g.dirs = []string{g.leaf, g.dir}
 	}
-	if r.moves == moveSelf {
-		g.undo = backFrom(r)
-	}
+	g.outlives = r.moves == moveSelf
 	// The watcher comes before the first folder, so that there is no moment at which a SIGKILL leaves one. A
 	// scope needs none: systemd removes it with all it holds when it is empty.
 	if r.way != Scope {
-		if g.watch, err = startWatcher(w.choresAfterDeath(g)); err != nil {
+		if g.watch, err = startWatcher(w.choresAfterDeath(g, r)); err != nil {
 			return g, nil, err
 		}
 	}
@@ -184,7 +182,8 @@ func moveOut(r route, place string) error {
 	return nil
 }
 
-// backFrom undoes moveSelf: jail was alone there and leaves the group as it was found.
+// backFrom undoes moveSelf: jail was alone there and leaves the group as it was found. That is the watcher's to do,
+// which has moved along and goes last.
 func backFrom(r route) []chore {
 	var list []chore
 	if len(r.enable) > 0 {
@@ -196,7 +195,7 @@ func backFrom(r route) []chore {
 }
 
 // choresAfterDeath is what the watcher does when jail has died.
-func (w *work) choresAfterDeath(g *Group) []chore {
+func (w *work) choresAfterDeath(g *Group, r route) []chore {
 	var list []chore
 	if w.options.KillWithJail && g.dir != "" {
 		list = append(list, writeChore(filepath.Join(g.dir, "cgroup.kill"), "1"))
@@ -204,7 +203,10 @@ func (w *work) choresAfterDeath(g *Group) []chore {
 	for _, d := range g.dirs {
 		list = append(list, removeChore(d))
 	}
-	return append(list, g.undo...)
+	if r.moves == moveSelf {
+		list = append(list, backFrom(r)...)
+	}
+	return list
 }
 
 // switchOnAbove switches controllers on along the whole way down to a group, as only root can: systemd leaves off

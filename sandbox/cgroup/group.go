@@ -48,7 +48,7 @@ type Group struct {
 	dirs     []string // every folder that was made, inner ones first
 	locks    []int
 	watch    *watcher
-	undo     []chore // puts jail back where it was
+	outlives bool // the watcher has something to do even after Close
 	limits   []setting
 	warnings Refusals
 	peaks    *sampler
@@ -244,11 +244,11 @@ func (g *Group) Close() error {
 	for _, fd := range g.locks {
 		unix.Close(fd)
 	}
-	for _, c := range g.undo {
-		c.do()
+	// What jail itself stands in, it cannot remove. The watcher does, when jail has ended.
+	if !g.outlives {
+		g.watch.stop()
 	}
-	g.watch.stop()
-	g.dirs, g.locks, g.file, g.undo, g.watch = nil, nil, -1, nil, nil
+	g.dirs, g.locks, g.file, g.watch = nil, nil, -1, nil
 	return errors.Join(errs...)
 }
 

@@ -44,6 +44,7 @@ type order struct {
 	First   Way      // open another group this way before
 	Program string   // a role of this binary,
 	Shell   string   // or a line for the shell
+	Join    string   // a group to go to first
 	Hang    bool     // say "ready" and wait for the kill
 	Sample  bool     // sample peaks
 	Wait    duration // before the program's end is looked for
@@ -80,6 +81,12 @@ func supervise() {
 }
 
 func run(o *order, out *outcome) {
+	if o.Join != "" {
+		if err := move(o.Join, 0); err != nil {
+			out.Err = err.Error()
+			return
+		}
+	}
 	if o.First != Auto {
 		if g, err := Open(nil, Options{Name: "first", Way: o.First}); err != nil {
 			out.Err = "first: " + err.Error()

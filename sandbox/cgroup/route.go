@@ -75,7 +75,7 @@ func (m *machine) routes(need []string, forced Way) []route {
 			continue
 		}
 		r := route{way: Direct, parent: p.dir, top: p.top, lacks: without(need, p.controllers)}
-		if m.uid == 0 && !p.delegated {
+		if m.uid == 0 && !p.delegated && forced != Direct {
 			r.way = Root
 		}
 		r.enable = without(without(need, r.lacks), p.enabled)

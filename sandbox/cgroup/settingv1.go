@@ -251,7 +251,10 @@ func (t *translationV1) unified(key, text string) {
 		if t.ioMax(text, at) {
 			return
 		}
-	case strings.HasPrefix(key, "hugetlb.") && err == nil && number >= 0:
+	case strings.HasPrefix(key, "hugetlb.") && err == nil:
+		if number < 0 {
+			return // a new group has no limit
+		}
 		if size, ok := strings.CutSuffix(strings.TrimPrefix(key, "hugetlb."), ".max"); ok && isPageSize(size) {
 			t.add("hugetlb", "hugetlb."+size+".limit_in_bytes", text, at, sameHugepages(size),
 				&cgroups.Resources{HugetlbLimit: []*cgroups.HugepageLimit{{Pagesize: size, Limit: uint64(number)}}})

@@ -70,7 +70,7 @@ func (w *work) buildV1() (g *Group, refused Refusals, err error) {
 	}
 	g.dirs = append(g.dirs, dirs...)
 	// One watcher for all of it: its list has to be complete before the first folder is made.
-	watch, err := startWatcher(w.choresAfterDeath(g))
+	watch, err := startWatcher(w.choresAfterDeath(g, route{}))
 	if err != nil {
 		return g, nil, err
 	}

@@ -84,8 +84,8 @@ func TestRootV1CPUQuota(t *testing.T) {
 		Program: "spin 2s",
 	})
 	share := float64(out.Stats.CPU.Value) / float64(out.Wall.Microseconds())
-	// Only the ceiling: on a busy machine the program may get less.
-	if out.Err != "" || share > 0.25 || out.Stats.Throttled.Value == 0 {
+	// Only the ceiling: on a busy machine the program may get less, and is then never throttled.
+	if out.Err != "" || share > 0.25 || share > 0.19 && out.Stats.Throttled.Value == 0 {
 		t.Errorf("%s: used %.2f of a cpu with a quota of 0.2, stats %+v", out.Err, share, out.Stats)
 	}
 }

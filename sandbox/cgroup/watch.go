@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A chore is something to do when the sandbox is over: write a text into a file, or remove a folder. The texts end
-// in NUL, ready for system calls that must not allocate.
+// A chore is something to do when jail has died: write a text into a file, or remove a folder. It may fail, when
+// another sandbox uses what it would remove. The paths end in NUL, ready for system calls that must not allocate.
 type chore struct {
 	path *byte
 	text *byte // nil: remove the folder
@@ -27,17 +27,6 @@ func writeChore(path, text string) chore {
 func removeChore(path string) chore {
 	p, _ := unix.BytePtrFromString(path)
 	return chore{path: p}
-}
-
-// do is the chore as jail itself does it at the end. That it fails is no harm: another sandbox may be using what it
-// would have removed.
-func (c chore) do() {
-	path := unix.BytePtrToString(c.path)
-	if c.text != nil {
-		_ = put(path, unix.BytePtrToString(c.text))
-		return
-	}
-	_ = unix.Rmdir(path)
 }
 
 // A watcher is a process that outlives jail to tidy up after a SIGKILL. It shares jail's memory and runs nothing but
