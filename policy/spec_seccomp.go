@@ -75,6 +75,9 @@ func (c *compiler) seccomp() (*specs.LinuxSeccomp, error) {
 		}
 		v := c.verdict(call.name, &states[i], userns)
 		if len(v.lines) == 0 {
+			if call.name == "socketcall" && isDefaultAnswer(v.base) {
+				v.base = errnoAction(uint(unix.EPERM)) // must not be left out: see callLists.syscalls
+			}
 			lists.add(call.name, v.base)
 			continue
 		}
@@ -265,10 +268,24 @@ func strictness(kind string) int {
 
 // rules gives the verdict as OCI rules that do not overlap.
 func (v *verdict) rules(call string) ([]specs.LinuxSyscall, error) {
-	var shapes argShapes
-	for _, l := range v.lines {
-		shapes.note(l.args)
+	lower, at := v.cut(call, cutter{first: 31, limit: maxCallRules})
+	if at == nil && len(lower) < 64 {
+		return lower, nil
 	}
+	whole, at2 := v.cut(call, cutter{first: 63, limit: maxCallRules})
+	switch {
+	case at != nil && at2 != nil:
+		return nil, Problems{problemAt(*at2, "syscalls.rules",
+			"the rules for "+call+" cut each other into more pieces than a filter can hold",
+			"compare with eq and masked-eq, or write fewer rules")}
+	case at != nil || at2 == nil && len(whole) < len(lower):
+		return whole, nil
+	}
+	return lower, nil
+}
+
+// cut makes the rules, or gives the place of the one that led to too many.
+func (v *verdict) cut(call string, k cutter) ([]specs.LinuxSyscall, *Origin) {
 	var out []specs.LinuxSyscall
 	names := []string{call}
 	emit := func(rs []region, action SyscallAction) bool {
@@ -277,40 +294,32 @@ func (v *verdict) rules(call string) ([]specs.LinuxSyscall, error) {
 		}
 		rule := specs.LinuxSyscall{Names: names}
 		rule.Action, rule.ErrnoRet = ociAction(action)
-		for _, r := range rs {
-			lists, ok := r.conditions(maxCallRules)
-			if !ok || len(out)+len(lists) > maxCallRules {
-				return false
-			}
-			for _, args := range lists {
-				rule.Args = args
-				out = append(out, rule)
-			}
+		for i := range rs {
+			rule.Args = rs[i].conditions()
+			out = append(out, rule)
 		}
-		return true
+		return len(out) <= k.limit
 	}
 	var taken []region
-	for _, l := range v.lines {
-		all, ok := shapes.regionsOf(l.args, maxCallRules)
+	for i := range v.lines {
+		l := &v.lines[i]
+		all, ok := k.regionsOf(l.args)
 		if ok {
-			all, ok = minusAll(all, taken, maxCallRules)
+			all, ok = k.minusAll(all, taken)
 		}
 		if !ok || !emit(all, l.action) {
-			return nil, tooManyRules(call, l.origin)
+			return nil, &l.origin
 		}
 		taken = append(taken, all...)
 	}
-	rest, ok := minusAll([]region{{}}, taken, maxCallRules)
+	if isDefaultAnswer(v.base) {
+		return out, nil
+	}
+	rest, ok := k.minusAll([]region{{}}, taken)
 	if !ok || !emit(rest, v.base) {
-		return nil, tooManyRules(call, v.lines[0].origin)
+		return nil, &v.lines[0].origin
 	}
 	return out, nil
-}
-
-func tooManyRules(call string, o Origin) error {
-	return Problems{problemAt(o, "syscalls.rules",
-		"the rules for "+call+" cut each other into more pieces than a filter can hold",
-		"compare with eq and masked-eq, or write fewer rules")}
 }
 
 // isDefaultAnswer tells whether the filter's default gives the answer anyway: such

@@ -59,25 +59,30 @@ var guards = [...]guard{
 	// Typing into the terminal of whoever started jail (CVE-2017-5226,
 	// CVE-2023-28100): TIOCSTI pushes characters, TIOCLINUX pastes a selection.
 	{call: "ioctl", lines: []guardLine{
-		{args: []SyscallArg{{Index: 1, Op: "masked-eq", Value: low32, ValueTwo: unix.TIOCSTI}}, answer: guardAnswer(unix.EPERM)},
-		{args: []SyscallArg{{Index: 1, Op: "masked-eq", Value: low32, ValueTwo: tiocLinux}}, answer: guardAnswer(unix.EPERM)},
+		{args: argIs(1, unix.TIOCSTI), answer: guardAnswer(unix.EPERM)},
+		{args: argIs(1, tiocLinux), answer: guardAnswer(unix.EPERM)},
 	}},
 
 	// Every family has its own code in the kernel, much of it hardly ever run,
-	// and making a socket loads its module. The plain comparison of 64 bits errs
-	// on the safe side in a list of what is allowed.
+	// and making a socket loads its module. Numbers beyond any that the kernel
+	// has need no answer of their own.
 	{call: "socket", lines: []guardLine{
 		{args: argIs(0, unix.AF_UNIX)}, {args: argIs(0, unix.AF_INET)}, {args: argIs(0, unix.AF_INET6)},
 		{args: append(argIs(0, unix.AF_NETLINK), argIs(2, unix.NETLINK_ROUTE)...)}, // getifaddrs(3)
-	}, other: guardAnswer(unix.EAFNOSUPPORT)},
-	{call: "socketpair", lines: []guardLine{{args: argIs(0, unix.AF_UNIX)}}, other: guardAnswer(unix.EAFNOSUPPORT)},
+		{args: append(argIs(0, unix.AF_NETLINK), argBelow(2, 32)...), answer: guardAnswer(unix.EPROTONOSUPPORT)},
+		{args: argIs(0, unix.AF_NETLINK), answer: guardAnswer(unix.ENOSYS)},
+		{args: argBelow(0, 64), answer: guardAnswer(unix.EAFNOSUPPORT)},
+	}, other: guardAnswer(unix.ENOSYS)},
+	{call: "socketpair", lines: []guardLine{
+		{args: argIs(0, unix.AF_UNIX)}, {args: argBelow(0, 64), answer: guardAnswer(unix.EAFNOSUPPORT)},
+	}, other: guardAnswer(unix.ENOSYS)},
 
 	// READ_IMPLIES_EXEC, ADDR_NO_RANDOMIZE and the personalities of other
 	// systems undo what makes memory errors hard to use.
 	{call: "personality", lines: []guardLine{
 		{args: []SyscallArg{{Index: 0, Op: "masked-eq", Value: low32 &^ (perLinux32 | uname26)}}},
-		{args: []SyscallArg{{Index: 0, Op: "masked-eq", Value: low32, ValueTwo: 0xffffffff}}}, // asks, changes nothing
-	}, other: guardAnswer(unix.EPERM)},
+		{args: argIs(0, 0xffffffff)}, // asks, changes nothing
+	}, other: guardAnswer(unix.ENOSYS)},
 }
 
 // From linux/tiocl.h and personality(2); x/sys has neither.
@@ -87,8 +92,14 @@ const (
 	uname26    = 0x20000
 )
 
+// argIs compares an argument that the kernel takes for an int.
 func argIs(index uint, value uint64) []SyscallArg {
-	return []SyscallArg{{Index: index, Op: "eq", Value: value}}
+	return []SyscallArg{{Index: index, Op: "masked-eq", Value: low32, ValueTwo: value}}
+}
+
+// argBelow holds for an int from 0 up to limit, which is a power of two.
+func argBelow(index uint, limit uint64) []SyscallArg {
+	return []SyscallArg{{Index: index, Op: "masked-eq", Value: low32 &^ (limit - 1)}}
 }
 
 func flagsClear(flags uint64) []SyscallArg {
