@@ -2,9 +2,11 @@ package policy
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -24,7 +26,7 @@ type fakeFS map[string]fakeFile
 // newFakeFS reads a description, one file a line: "/dir/", "/file", "/file=text",
 // "/link -> target", "/fifo |", "/dev/char c", "/dev/block b", "/socket s",
 // "/file locked". Directories above exist as well.
-func newFakeFS(t testing.TB, description string) fakeFS {
+func newFakeFS(description string) fakeFS {
 	f := fakeFS{"/": {mode: fs.ModeDir | 0o755}}
 	for line := range strings.Lines(description) {
 		line = strings.TrimSpace(line)
@@ -50,7 +52,7 @@ func newFakeFS(t testing.TB, description string) fakeFS {
 		case rest == "locked":
 			file.mode, file.locked = 0o600, true
 		case rest != "":
-			t.Fatalf("fake file %q", line)
+			panic("fake file " + line)
 		case strings.HasSuffix(p, "/"):
 			p, file.mode = strings.TrimSuffix(p, "/"), fs.ModeDir|0o755
 		}
@@ -229,10 +231,13 @@ const fakeMachine = `
 /tmp/.X11-unix/X0 s
 `
 
+// machineFS is fakeMachine's file system; a fuzz target wants a fresh one often.
+var machineFS = sync.OnceValue(func() fakeFS { return newFakeFS(fakeMachine) })
+
 // fakeHost is that machine. files are profiles by path; a bare name lies in the
 // working directory.
-func fakeHost(t testing.TB, files map[string]string) *Host {
-	f := newFakeFS(t, fakeMachine)
+func fakeHost(_ testing.TB, files map[string]string) *Host {
+	f := maps.Clone(machineFS())
 	for name, text := range files {
 		if !path.IsAbs(name) {
 			name = "/home/user/work/" + name
