@@ -1,7 +1,11 @@
-package main
+// Package compile turns a spec into a program by means of libseccomp, and checks
+// the program against the spec before it hands it out. Being cgo, it belongs
+// into jail-seccomp and must not be imported by jail.
+package compile
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -15,17 +19,17 @@ import (
 
 // apiLevel tells libseccomp to believe in all actions up to KILL_PROCESS and
 // LOG (Linux 4.14) instead of probing the kernel: a filter then depends on
-// nothing but the spec, and confine need not allow seccomp(2).
+// nothing but the spec, and a confined process can compile it.
 const apiLevel = 4
 
 // binaryTree is the value of SCMP_FLTATR_CTL_OPTIMIZE for a search over sorted
 // numbers: 10 steps to a call of 400 rather than 400.
 const binaryTree = 2
 
-// compile turns a spec into a program and checks the program against the spec.
-// libseccomp writes its output into the pipe export, whose writing end compile
-// closes.
-func compile(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
+// Spec turns a spec into a program. libseccomp writes its output into the pipe
+// export, whose writing end Spec closes: the pipe is the caller's to make, since
+// a confined process cannot.
+func Spec(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
 	write := os.NewFile(uintptr(export[1]), "pipe")
 	defer write.Close()
 	set, err := rules.Read(spec)
@@ -260,5 +264,7 @@ func exported(filter *libseccomp.ScmpFilter, write *os.File, read int) ([]byte, 
 	if err := write.Close(); err != nil {
 		return nil, err
 	}
-	return readAll(read)
+	r := os.NewFile(uintptr(read), "pipe")
+	defer r.Close()
+	return io.ReadAll(r)
 }

@@ -1,4 +1,4 @@
-package main
+package compile
 
 import (
 	"bufio"
@@ -53,8 +53,7 @@ func tryCompile(t testing.TB, s *specs.LinuxSeccomp) (bpf.Program, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(pipe[0])
-	return compile(s, pipe)
+	return Spec(s, pipe)
 }
 
 func TestNumbersAreThoseOfTheKernel(t *testing.T) {
@@ -241,8 +240,8 @@ func severalArguments() []specs.LinuxSyscall {
 	}
 }
 
-// Every list of entries that is accepted must come out right: compile checks its
-// own output, and must not need to refuse it.
+// Every list of entries that is accepted must come out right: Spec checks its own
+// output, and must not need to refuse it.
 func TestRandomEntriesCompileRightly(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 11))
