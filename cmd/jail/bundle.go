@@ -54,6 +54,14 @@ func readBundle(dir string) (*sandbox.Bundle, error) {
 	if len(text) > configLimit {
 		return nil, fmt.Errorf("%s: larger than %d MiB", name, configLimit>>20)
 	}
+	spec, err := parseConfig(name, text)
+	if err != nil {
+		return nil, err
+	}
+	return &sandbox.Bundle{Spec: spec, Dir: dir}, nil
+}
+
+func parseConfig(name string, text []byte) (*specs.Spec, error) {
 	var spec specs.Spec
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", place(name, text, err), err)
@@ -61,7 +69,7 @@ func readBundle(dir string) (*sandbox.Bundle, error) {
 	if !strings.HasPrefix(spec.Version, "1.") {
 		return nil, fmt.Errorf("%s: ociVersion: %q is not a version 1 of the OCI runtime spec", name, spec.Version)
 	}
-	return &sandbox.Bundle{Spec: &spec, Dir: dir}, nil
+	return &spec, nil
 }
 
 const specsConfig = "config.json"

@@ -105,22 +105,54 @@ func TestReadBundleRefuses(t *testing.T) {
 	}
 }
 
-func FuzzReadBundle(f *testing.F) {
+func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(`{"ociVersion":"1.0.2","process":{"args":["a"],"cwd":"/"},"root":{"path":"rootfs"}}`))
-	f.Add([]byte(`{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"user"}]}}`))
+	f.Add([]byte(`{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"user"}],"resources":{"pids":{"limit":3}}}}`))
 	f.Add([]byte("{\n\n\"process\": 3}"))
 	f.Fuzz(func(t *testing.T, config []byte) {
-		dir := t.TempDir()
-		must(t, os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600))
-		b, err := readBundle(dir)
+		spec, err := parseConfig("config.json", config)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), dir) {
+			if !strings.HasPrefix(err.Error(), "config.json:") {
 				t.Errorf("the message does not start with the place: %v", err)
 			}
 			return
 		}
-		if text, err := configText(b.Spec); err != nil || !json.Valid(text) {
-			t.Errorf("cannot be written again: %v\n%s", err, text)
+		_ = unenforced(spec)
+		text, err := configText(spec)
+		if err != nil || !json.Valid(text) {
+			t.Fatalf("cannot be written again: %v\n%s", err, text)
+		}
+		again, err := parseConfig("config.json", text)
+		if err != nil {
+			t.Fatalf("cannot be read again: %v\n%s", err, text)
+		}
+		if twice, err := configText(again); err != nil || !bytes.Equal(text, twice) {
+			t.Errorf("changed by reading and writing: %v\n%s\n%s", err, text, twice)
 		}
 	})
+}
+
+// A bundle asks for what this jail does not enforce: it is refused, not run without.
+func TestUnenforced(t *testing.T) {
+	user := []specs.LinuxNamespace{{Type: specs.UserNamespace}}
+	deny := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	for _, tt := range []struct {
+		name    string
+		spec    specs.Spec
+		refused bool
+	}{
+		{"nothing", specs.Spec{}, false},
+		{"no resources", specs.Spec{Linux: &specs.Linux{Namespaces: user}}, false},
+		{"empty resources", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{}}}, false},
+		{"devices in a user namespace", specs.Spec{Linux: &specs.Linux{Namespaces: user, Resources: &specs.LinuxResources{Devices: deny}}}, false},
+		{"devices without one", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Devices: deny}}}, true},
+		{"pids", specs.Spec{Linux: &specs.Linux{Namespaces: user, Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: 3}}}}, true},
+		{"unified", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Unified: map[string]string{"memory.max": "1"}}}}, true},
+		{"network", specs.Spec{Annotations: map[string]string{annotationNetwork: `{"mode":"veth"}`}}, true},
+		{"another annotation", specs.Spec{Annotations: map[string]string{"org.example.x": "y"}}, false},
+	} {
+		if err := unenforced(&tt.spec); (err != nil) != tt.refused {
+			t.Errorf("%s: %v, want refused: %t", tt.name, err, tt.refused)
+		}
+	}
 }

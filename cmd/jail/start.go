@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -74,5 +77,32 @@ func (a *app) plan(b *sandbox.Bundle) (*sandbox.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
+	if err := unenforced(b.Spec); err != nil {
+		return nil, err
+	}
 	return sandbox.Compile(b, facts)
+}
+
+// annotationNetwork asks for a network that the namespaces alone do not give.
+const annotationNetwork = "dev.jail.network"
+
+// unenforced refuses a bundle that asks for protection which nothing here would apply: it would run
+// with less than it states. Profiles that ask for it are refused by the compiler, with their line.
+func unenforced(spec *specs.Spec) error {
+	if spec.Annotations[annotationNetwork] != "" {
+		return &hinted{fmt.Errorf("config.json/annotations/%s: this version of jail does not have networks of their own yet", annotationNetwork), "take the annotation out"}
+	}
+	if spec.Linux == nil || spec.Linux.Resources == nil {
+		return nil
+	}
+	limits := *spec.Linux.Resources
+	// In a user namespace no device node can be made or used beyond those that are bound, which is
+	// what the list of devices that every runtime writes asks for: user_namespaces(7).
+	if slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
+		limits.Devices = nil
+	}
+	if reflect.DeepEqual(limits, specs.LinuxResources{}) {
+		return nil
+	}
+	return &hinted{errors.New("config.json/linux/resources: this version of jail does not have cgroup limits yet"), "take the limits out"}
 }
