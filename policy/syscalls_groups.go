@@ -76,7 +76,7 @@ var syscallGroups = [...]syscallGroup{
 		chown chown32 fchown fchown32 fchownat lchown lchown32`},
 	{"@clock", "setting the clock", `
 		adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64
-		settimeofday stime`},
+		settimeofday`},
 	{"@cpu-emulation", "emulating older processors", `
 		modify_ldt vm86 vm86old`},
 	{"@debug", "debugging and profiling other processes", `
@@ -89,7 +89,7 @@ var syscallGroups = [...]syscallGroup{
 		getdents64 getxattr getxattrat inotify_add_watch inotify_init
 		inotify_init1 inotify_rm_watch lgetxattr link linkat listxattr
 		listxattrat llistxattr lremovexattr lsetxattr lstat lstat64 mkdir
-		mkdirat mknod mknodat mmap mmap2 munmap newfstatat oldfstat oldlstat
+		mkdirat mknod mknodat newfstatat oldfstat oldlstat
 		oldstat open openat openat2 readlink readlinkat removexattr
 		removexattrat rename renameat renameat2 rmdir setxattr setxattrat stat
 		stat64 statfs statfs64 statx symlink symlinkat truncate truncate64
