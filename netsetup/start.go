@@ -25,18 +25,9 @@ type Options struct {
 	Hostname string
 	// Events is called for each refusal, one at a time. It may be nil.
 	Events func(Event)
-	// RuntimeDir is where named networks and sandboxes keep their sockets
-	// (0700, the user's own), such as $XDG_RUNTIME_DIR/jail/net.
-	RuntimeDir string
-	// UIDs and GIDs are the ids that the sandbox's own user namespace will map.
-	// Empty: the caller's own. Several need newuidmap and newgidmap.
-	UIDs, GIDs []IDRange
 	// Stderr takes what the gateway process has to say outside of events.
 	Stderr *os.File
 }
-
-// IDRange is a range of ids of the host that U1 maps to themselves.
-type IDRange struct{ First, Count uint32 }
 
 // Network is a sandbox's network while it lives.
 type Network struct {
@@ -53,6 +44,7 @@ type Network struct {
 	close sync.Once
 	flows chan []FlowInfo
 	ask   sync.Mutex
+	done  chan struct{}
 }
 
 // Attached is what the launcher needs: it enters UserNS, then NetNS, and makes
@@ -76,6 +68,12 @@ func Start(c *Config, o Options) (*Network, error) {
 	if c.Uplink != "" && c.Uplink != "builtin" {
 		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
 	}
+	if c.Name != "" {
+		return nil, fmt.Errorf("network name %s: shared networks are not supported yet\ntake the name out of the profile", c.Name)
+	}
+	if len(c.Address) > 0 {
+		return nil, fmt.Errorf("network address: not supported yet\ntake the key out of the profile")
+	}
 	for what, v := range map[string]string{"bridge": c.Bridge, "macvlan": c.MACVLAN, "ipvlan": c.IPVLAN, "cni": c.CNI} {
 		if v != "" {
 			return nil, fmt.Errorf("network %s: %s: not supported yet\ntake the key out of the profile", what, v)
@@ -85,7 +83,7 @@ func Start(c *Config, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Plan: plan, ready: make(chan struct{}), flows: make(chan []FlowInfo)}
+	n := &Network{Plan: plan, ready: make(chan struct{}), flows: make(chan []FlowInfo), done: make(chan struct{})}
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
 	if err := n.spawn(o, setup); err != nil {
 		return nil, err
@@ -167,6 +165,7 @@ func (n *Network) run(o Options, control *os.File) error {
 // receive reads what the gateway says until it is gone.
 func (n *Network) receive(events func(Event)) {
 	defer close(n.flows)
+	defer close(n.done)
 	waiting := true
 	done := func(err error) {
 		if waiting {
@@ -225,6 +224,10 @@ func (n *Network) Flows() ([]FlowInfo, error) {
 	}
 	return all, nil
 }
+
+// Done is closed when the gateway has ended. Unless Close was called the sandbox is
+// then without a network: nothing leaves it any more.
+func (n *Network) Done() <-chan struct{} { return n.done }
 
 // PID is the gateway process.
 func (n *Network) PID() int { return n.cmd.Process.Pid }

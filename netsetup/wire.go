@@ -25,7 +25,7 @@ import (
 
 // Request is a message to the gateway.
 type Request struct {
-	Op string `json:"op"` // attach, join, flows, log
+	Op string `json:"op"` // attach, flows
 }
 
 // Setup is what comes with an attach request, in a memfd because it can be longer
@@ -37,8 +37,6 @@ type Setup struct {
 	Sandbox string `json:"sandbox"`
 	// Group is the caller's, which may ping.
 	Group int `json:"group"`
-	// Listen is the path of the socket on which more may attach or ask.
-	Listen string `json:"listen,omitempty"`
 }
 
 // Reply is a message from the gateway.

@@ -130,9 +130,11 @@ func (s *server) flows(out *sender) {
 	s.mu.Lock()
 	var all []netsetup.FlowInfo
 	if s.g != nil {
+		s.g.mu.Lock()
 		for _, m := range s.g.list {
 			all = append(all, m.flows.list(m.name)...)
 		}
+		s.g.mu.Unlock()
 	}
 	s.mu.Unlock()
 	for len(all) > flowsPerMessage {
