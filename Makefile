@@ -50,10 +50,7 @@ test-race: ## run the tests under the race detector
 	@test/all -race $(GOTEST) $(PACKAGES)
 
 lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) ## golangci-lint with the import rules, gofmt, go vet
-	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
-	  if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
-	$< run ./...
+	@test/lint $<
 
 fuzz: $(SECCOMP) ## run every fuzz target for FUZZTIME (60s)
 	@test/fuzz $(FUZZTIME)

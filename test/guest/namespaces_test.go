@@ -1,0 +1,78 @@
+package guest
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"jail/test/need"
+)
+
+func TestRootUserNamespacesSwitchedOff(t *testing.T) {
+	need.Guest(t)
+	need.Root(t)
+	for _, name := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone"} {
+		t.Run(name, func(t *testing.T) {
+			command := asUser("tester", jailed(t)...)
+			started(t, run(t, command...))
+			before := setSysctl(t, name, "0")
+			refused(t, run(t, command...), name, "sysctl -w "+name)
+			setSysctl(t, name, before)
+			started(t, run(t, command...))
+		})
+	}
+}
+
+// setSysctl gives the old value, and puts it back at the end of the test whatever happens.
+func setSysctl(t *testing.T, name, value string) string {
+	t.Helper()
+	path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(path, before, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return strings.TrimSpace(string(before))
+}
+
+// A process in a chroot may make no user namespace: EPERM of clone(2), user_namespaces(7).
+func TestRootInAChroot(t *testing.T) {
+	need.Guest(t)
+	need.Root(t)
+	// All mounts are made in a mount namespace that ends with the command.
+	inside := func(where string) result {
+		script := `mount --rbind / /mnt; ` + where + ` setpriv --reuid tester --regid tester --init-groups --inh-caps=-all env HOME=/home/tester "$@"`
+		return run(t, append([]string{"unshare", "--mount", "sh", "-ec", script, "sh"}, jailed(t)...)...)
+	}
+	started(t, inside("exec"))
+	refused(t, inside("exec chroot /mnt"), "chroot")
+}
+
+// In a container whose /proc is masked the kernel lets no user namespace mount a /proc that shows more
+// (mount_too_revealing in fs/namespace.c), so a sandbox with a pid namespace cannot be had: that is refused, not
+// made with the container's /proc.
+func TestRootInAContainerWithAMaskedProc(t *testing.T) {
+	need.Guest(t)
+	need.Root(t)
+	inside := func(mask string) result {
+		script := mask + ` exec setpriv --reuid tester --regid tester --init-groups --inh-caps=-all --bounding-set=-all env HOME=/home/tester "$@"`
+		return run(t, append([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-ec", script, "sh"}, jailed(t)...)...)
+	}
+	started(t, inside(""))
+	refused(t, inside("mount --bind /dev/null /proc/kcore;"), "/proc")
+}
+
+func TestPlainSandbox(t *testing.T) {
+	need.Plain(t)
+	if name, err := os.ReadFile("/proc/1/comm"); err != nil || string(name) == "systemd\n" {
+		t.Fatalf("pid 1 is %q (%v), want no systemd", name, err)
+	}
+	started(t, run(t, jailed(t)...))
+}
