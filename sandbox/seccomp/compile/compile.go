@@ -27,10 +27,11 @@ const apiLevel = 4
 const binaryTree = 2
 
 // Spec turns a spec into a program. libseccomp writes its output into the pipe
-// export, whose writing end Spec closes: the pipe is the caller's to make, since
-// a confined process cannot.
+// export, which Spec closes: the pipe is the caller's to make, since a confined
+// process cannot.
 func Spec(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
-	write := os.NewFile(uintptr(export[1]), "pipe")
+	read, write := os.NewFile(uintptr(export[0]), "pipe"), os.NewFile(uintptr(export[1]), "pipe")
+	defer read.Close()
 	defer write.Close()
 	set, err := rules.Read(spec)
 	if err != nil {
@@ -48,7 +49,7 @@ func Spec(spec *specs.LinuxSeccomp, export [2]int) (bpf.Program, error) {
 		return nil, err
 	}
 	defer filter.Release()
-	body, err := exported(filter, write, export[0])
+	body, err := exported(filter, read, write)
 	if err != nil {
 		return nil, err
 	}
@@ -257,14 +258,12 @@ func actionOf(value uint32) (libseccomp.ScmpAction, error) {
 // exported reads libseccomp's output through a pipe: release 2.5 only writes to
 // a descriptor. The kernel's limit on programs, 32 KB, fits a pipe's 64 KB; a
 // larger one fails in libseccomp before it is written.
-func exported(filter *libseccomp.ScmpFilter, write *os.File, read int) ([]byte, error) {
+func exported(filter *libseccomp.ScmpFilter, read, write *os.File) ([]byte, error) {
 	if err := filter.ExportBPF(write); err != nil {
 		return nil, fmt.Errorf("libseccomp: generate the filter: %w", err)
 	}
 	if err := write.Close(); err != nil {
 		return nil, err
 	}
-	r := os.NewFile(uintptr(read), "pipe")
-	defer r.Close()
-	return io.ReadAll(r)
+	return io.ReadAll(read)
 }
