@@ -18,7 +18,7 @@ type lowered struct {
 // lower turns the steps into one table: setup, then what pid 1 does for the rest of its life, then the
 // program. The fork row of the setup leads to the program's first row.
 func (p *Plan) lower(in lowerInput) *lowered {
-	l := &lowered{asm: assembler{rows: make([]call, 0, 16*len(p.steps)), filter: in.filter, console: in.console, shared: in.shared}}
+	l := &lowered{asm: assembler{rows: make([]call, 0, 6*len(p.steps)+128), filter: in.filter, console: in.console, shared: in.shared}}
 	a := &l.asm
 	for _, s := range p.steps {
 		if _, ok := s.step.(scratch); ok {

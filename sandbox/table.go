@@ -47,6 +47,7 @@ func val[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](v T) a
 type assembler struct {
 	rows []call
 	keep []any
+	text []byte // the chunk that strings are being put into; a full one is kept and never grown, so none moves
 	step uint16
 	free []uint8 // slots that may be used again
 	next uint8
@@ -104,10 +105,24 @@ func (c *call) tolerate(errnos ...unix.Errno) {
 
 // str is the address of a NUL-terminated copy of s.
 func (a *assembler) str(s string) arg {
-	b := append([]byte(s), 0)
-	return a.bytes(b)
+	at := a.room(len(s) + 1)
+	copy(at, s)
+	return arg{v: uintptr(unsafe.Pointer(&at[0]))}
 }
 
+// room takes n zero bytes from the chunk. Few large chunks instead of hundreds of small objects: a start touches
+// fewer fresh pages, and each costs it a fault.
+func (a *assembler) room(n int) []byte {
+	if cap(a.text)-len(a.text) < n {
+		a.text = make([]byte, 0, max(n, 4096))
+		a.keep = append(a.keep, a.text[:1:1])
+	}
+	from := len(a.text)
+	a.text = a.text[:from+n]
+	return a.text[from : from+n : from+n]
+}
+
+// bytes is the address of b, which the table keeps alive.
 func (a *assembler) bytes(b []byte) arg {
 	if len(b) == 0 {
 		return arg{}
