@@ -93,7 +93,11 @@ func (w *work) buildV2(r route) (g *Group, refused Refusals, err error) {
 			return g, nil, err
 		}
 	}
-	return g, append(slices.Clone(w.refused), w.apply(g, r)...), nil
+	refused = append(slices.Clone(w.refused), w.apply(g, r)...)
+	if slices.ContainsFunc(g.limits, func(s setting) bool { return s.controller == "cpuset" }) {
+		g.late = cloneForgetsCpuset()
+	}
+	return g, refused, nil
 }
 
 // canEnable says whether further controllers can be switched on without moving anybody.

@@ -48,6 +48,7 @@ type Group struct {
 	dirs     []string // every folder that was made, inner ones first
 	locks    []int
 	watch    *watcher
+	late     bool // the program must be moved into the group, not cloned into it
 	outlives bool // the watcher has something to do even after Close
 	limits   []setting
 	warnings Refusals
@@ -183,14 +184,30 @@ func (g *Group) String() string { return g.text }
 // Warnings are the limits that could not be applied, with Prefer.
 func (g *Group) Warnings() []*Refused { return g.warnings }
 
-// FD is the group's folder for clone3's CLONE_INTO_CGROUP, or -1 where there is none.
+// FD is the group's folder for clone3's CLONE_INTO_CGROUP, or -1 where a clone into it is not possible.
 func (g *Group) FD() int {
+	if g.late {
+		return -1
+	}
 	return g.file
 }
 
 // Held says that the child has to be held before exec until Add has put it into the group, even when it was
 // cloned into FD: the v1 hierarchies know no such clone.
-func (g *Group) Held() bool { return len(g.v1) > 0 }
+func (g *Group) Held() bool { return len(g.v1) > 0 || g.late }
+
+// cloneForgetsCpuset is true for kernels on which a process that is cloned into a group keeps its parent's cpus and
+// memory nodes: "cgroup/cpuset: Make cpuset_fork() handle CLONE_INTO_CGROUP properly" came
+// with Linux 6.4 and not to all older ones.
+func cloneForgetsCpuset() bool {
+	var name unix.Utsname
+	var major, minor int
+	if unix.Uname(&name) != nil {
+		return true
+	}
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return n != 2 || major < 6 || major == 6 && minor < 4
+}
 
 // Path is the v2 group's path below the hierarchy's mount as a folder, "" without one.
 func (g *Group) Path() string { return g.leaf }
