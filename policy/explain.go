@@ -33,7 +33,9 @@ type explainer struct {
 	w *bufio.Writer
 }
 
-func (e *explainer) line(s string) { e.w.WriteString(printable(s) + "\n") }
+// line prints one line. A failed write stays in the bufio.Writer, whose Flush
+// reports it.
+func (e *explainer) line(s string) { _, _ = e.w.WriteString(printable(s) + "\n") }
 
 // section prints a heading and its lines, or the one line that says there are none.
 func (e *explainer) section(heading string, lines []string, none string) {

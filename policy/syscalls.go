@@ -49,7 +49,6 @@ func syscallNames() []string {
 type syscallSet [(len(syscallTable) + 63) / 64]uint64
 
 func (s *syscallSet) add(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s *syscallSet) remove(i int)   { s[i/64] &^= 1 << (i % 64) }
 func (s *syscallSet) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
 // addGroup adds every member of a group, and of the groups it is made of.
@@ -78,30 +77,3 @@ func findSyscallGroup(name string) *syscallGroup {
 
 // knownSyscallGroup reports whether name, which starts with "@", is a group.
 func knownSyscallGroup(name string) bool { return findSyscallGroup(name) != nil }
-
-// syscallGroupNames lists the groups in the order of their table.
-func syscallGroupNames() []string {
-	names := make([]string, len(syscallGroups))
-	for i := range syscallGroups {
-		names[i] = syscallGroups[i].name
-	}
-	return names
-}
-
-// syscallGroupMembers lists the system calls of a group, sorted, those of the
-// groups inside it included.
-func syscallGroupMembers(name string) []string {
-	g := findSyscallGroup(name)
-	if g == nil {
-		return nil
-	}
-	var set syscallSet
-	set.addGroup(g)
-	var names []string
-	for i := range syscallTable {
-		if set.has(i) {
-			names = append(names, syscallTable[i].name)
-		}
-	}
-	return names
-}

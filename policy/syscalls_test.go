@@ -80,3 +80,21 @@ func TestDefaultGroupLeavesOut(t *testing.T) {
 		}
 	}
 }
+
+// syscallGroupMembers lists the system calls of a group, sorted, those of the
+// groups inside it included.
+func syscallGroupMembers(name string) []string {
+	g := findSyscallGroup(name)
+	if g == nil {
+		return nil
+	}
+	var set syscallSet
+	set.addGroup(g)
+	var names []string
+	for i := range syscallTable {
+		if set.has(i) {
+			names = append(names, syscallTable[i].name)
+		}
+	}
+	return names
+}
