@@ -23,17 +23,17 @@ func BenchmarkOutput(b *testing.B) {
 				from = p.program
 			} else {
 				set := raw(settingsOf(b, p.tty))
-				unix.IoctlSetTermios(int(p.tty.Fd()), unix.TCSETS, &set)
+				_ = unix.IoctlSetTermios(int(p.tty.Fd()), unix.TCSETS, &set)
 			}
 			set := raw(settingsOf(b, p.program))
-			unix.IoctlSetTermios(int(p.program.Fd()), unix.TCSETS, &set)
+			_ = unix.IoctlSetTermios(int(p.program.Fd()), unix.TCSETS, &set)
 			const piece = 64 << 10
 			text := bytes.Repeat([]byte("0123456789abcde\n"), piece/16)
 			b.SetBytes(piece)
 			b.ResetTimer()
 			go func() {
 				for range b.N {
-					from.Write(text)
+					_, _ = from.Write(text)
 				}
 			}()
 			buffer := make([]byte, 64<<10)
@@ -55,8 +55,8 @@ func BenchmarkKey(b *testing.B) {
 	// Echo alone, as from a shell: in canonical mode a line of 4 KiB is full.
 	set := settingsOf(b, p.program)
 	set.Lflag &^= unix.ICANON
-	unix.IoctlSetTermios(int(p.program.Fd()), unix.TCSETS, &set)
-	go io.Copy(io.Discard, p.program)
+	_ = unix.IoctlSetTermios(int(p.program.Fd()), unix.TCSETS, &set)
+	go func() { _, _ = io.Copy(io.Discard, p.program) }()
 	key := []byte("k")
 	b.ResetTimer()
 	for range b.N {

@@ -98,12 +98,12 @@ func Open(streams [3]*os.File) (*Console, error) {
 	}
 	settings, err := unix.IoctlGetTermios(outer.fd, unix.TCGETS)
 	if err != nil {
-		unix.Close(outer.fd)
+		_ = unix.Close(outer.fd)
 		return nil, fmt.Errorf("read the settings of the caller's terminal: %w", err)
 	}
 	size, err := unix.IoctlGetWinsize(outer.fd, unix.TIOCGWINSZ)
 	if err != nil {
-		unix.Close(outer.fd)
+		_ = unix.Close(outer.fd)
 		return nil, fmt.Errorf("read the size of the caller's terminal: %w", err)
 	}
 	c.given, c.size = *settings, *size
@@ -224,7 +224,7 @@ func (c *Console) do(f func()) {
 	select {
 	case c.requests <- f:
 		one := [8]byte{1} // any value but 0 and all ones wakes
-		unix.Write(c.wake, one[:])
+		_, _ = unix.Write(c.wake, one[:])
 	case <-c.done:
 	}
 }
@@ -274,7 +274,7 @@ func (c *Console) Drain(ctx context.Context) error {
 
 // Close puts the outer terminal's settings back and stops relaying. It may be
 // called at any time, more than once, and from a deferred call in a panic.
-func (c *Console) Close() error {
+func (c *Console) Close() {
 	c.closing.Do(func() {
 		if c.signals != nil {
 			signal.Stop(c.signals)
@@ -288,8 +288,7 @@ func (c *Console) Close() error {
 			close(c.done)
 		}
 		for sig, action := range c.actions {
-			setAction(sig, &action, nil)
+			_ = setAction(sig, &action, nil)
 		}
 	})
-	return nil
 }

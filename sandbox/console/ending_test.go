@@ -43,7 +43,7 @@ func TestSettingsAreRestoredHoweverJailEnds(t *testing.T) {
 			s, before := script(t, nil, "$JAIL sh -c 'echo re''ady; exec sleep 100'; echo en''ded; sleep 100")
 			s.expect("ready\r\n")
 			s.becomesRaw()
-			unix.Kill(jailUnder(t, s.leader.Process.Pid), sig)
+			_ = unix.Kill(jailUnder(t, s.leader.Process.Pid), sig)
 			s.expect("ended")
 			s.becomesAgain(before)
 		})
@@ -59,7 +59,7 @@ func TestSettingsAreRestoredHoweverJailEnds(t *testing.T) {
 		before := s.settings()
 		s.send("$JAIL sleep 100\n")
 		s.becomesRaw()
-		unix.Kill(-jailUnder(t, s.leader.Process.Pid), unix.SIGKILL)
+		_ = unix.Kill(-jailUnder(t, s.leader.Process.Pid), unix.SIGKILL)
 		s.expect("prompt> ")
 		s.becomesAgain(before)
 	})
@@ -71,8 +71,8 @@ func TestWithoutTheWatcherSettingsAreLost(t *testing.T) {
 	s, _ := script(t, nil, "$JAIL sleep 100; echo en''ded; sleep 100")
 	s.becomesRaw()
 	jail := jailUnder(t, s.leader.Process.Pid)
-	unix.Kill(watcherOf(t, jail), unix.SIGKILL)
-	unix.Kill(jail, unix.SIGKILL)
+	_ = unix.Kill(watcherOf(t, jail), unix.SIGKILL)
+	_ = unix.Kill(jail, unix.SIGKILL)
 	s.expect("ended")
 	time.Sleep(200 * time.Millisecond)
 	if !isRaw(s.settings()) {
@@ -140,7 +140,7 @@ func TestATerminalThatNobodyReadsHoldsTheProgramUpAndNotJail(t *testing.T) {
 	s.mu.Unlock()
 	time.Sleep(300 * time.Millisecond)
 	jail := jailUnder(t, s.leader.Process.Pid)
-	unix.Kill(jail, unix.SIGTERM)
+	_ = unix.Kill(jail, unix.SIGTERM)
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		// A zombie is an end: the shell may itself be held up.
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", jail))

@@ -45,8 +45,8 @@ func playJail(args []string) int {
 		return fail(err)
 	}
 	settings, size := c.Settings()
-	unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, &settings)
-	unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &size)
+	_ = unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, &settings)
+	_ = unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &size)
 
 	// Datagrams, so that no report is torn: a byte and a number.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -74,8 +74,8 @@ func playJail(args []string) int {
 		return fail(err)
 	}
 	slave.Close()
-	unix.Close(pair[1])
-	tell := func(what byte, n int) { unix.Write(pair[0], []byte{what, byte(n)}) }
+	_ = unix.Close(pair[1])
+	tell := func(what byte, n int) { _, _ = unix.Write(pair[0], []byte{what, byte(n)}) }
 
 	if os.Getenv("CONSOLE_FD_FLAGS") != "" {
 		flags, _ := unix.FcntlInt(0, unix.F_GETFL, 0)
@@ -132,7 +132,7 @@ func playJail(args []string) int {
 			tell('s', int(unix.SIGCONT))
 			continue
 		}
-		c.Drain(ctx)
+		_ = c.Drain(ctx)
 		return int(b[1])
 	}
 }
@@ -141,14 +141,14 @@ func playJail(args []string) int {
 func playInit(args []string) int {
 	// An init has no default actions; this one only plays at it.
 	for _, sig := range initIgnores {
-		setAction(sig, &sigaction{handler: ignoreSignal}, nil)
+		_ = setAction(sig, &sigaction{handler: ignoreSignal}, nil)
 	}
 	program := exec.Command("/proc/self/exe", args...)
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, os.Stdout, os.Stderr
 	program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Ctty: 3, Foreground: os.Getenv("CONSOLE_FRONT") == "true"}
 	program.Env = append(os.Environ(), "CONSOLE_TEST=program")
 	if err := program.Start(); err != nil {
-		unix.Write(4, []byte{'X', 127})
+		_, _ = unix.Write(4, []byte{'X', 127})
 		return 127
 	}
 	pid := program.Process.Pid
@@ -160,16 +160,16 @@ func playInit(args []string) int {
 				continue
 			}
 			if n != 2 { // the supervisor is dead
-				unix.Kill(-pid, unix.SIGKILL)
+				_ = unix.Kill(-pid, unix.SIGKILL)
 				os.Exit(0)
 			}
 			switch b[0] {
 			case 'f':
-				unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, pid)
+				_ = unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, pid)
 			case 'b':
-				unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, unix.Getpgrp())
+				_ = unix.IoctlSetPointerInt(3, unix.TIOCSPGRP, unix.Getpgrp())
 			case 's':
-				unix.Kill(-pid, syscall.Signal(b[1]))
+				_ = unix.Kill(-pid, syscall.Signal(b[1]))
 			}
 		}
 	}()
@@ -180,12 +180,12 @@ func playInit(args []string) int {
 		}
 		switch {
 		case ws.Stopped():
-			unix.Write(4, []byte{'S', byte(ws.StopSignal())})
+			_, _ = unix.Write(4, []byte{'S', byte(ws.StopSignal())})
 			continue
 		case ws.Signaled():
-			unix.Write(4, []byte{'X', 128 + byte(ws.Signal())})
+			_, _ = unix.Write(4, []byte{'X', 128 + byte(ws.Signal())})
 		default:
-			unix.Write(4, []byte{'X', byte(ws.ExitStatus())})
+			_, _ = unix.Write(4, []byte{'X', byte(ws.ExitStatus())})
 		}
 		return 0
 	}
@@ -196,9 +196,9 @@ var initIgnores = []syscall.Signal{unix.SIGTTOU, unix.SIGTTIN, unix.SIGTSTP, uni
 // playProgram has the default actions back and becomes the program.
 func playProgram(args []string) int {
 	for _, sig := range initIgnores {
-		setAction(sig, &sigaction{}, nil)
+		_ = setAction(sig, &sigaction{}, nil)
 	}
-	os.Unsetenv("CONSOLE_TEST")
+	_ = os.Unsetenv("CONSOLE_TEST")
 	path, err := exec.LookPath(args[0])
 	if err == nil {
 		err = syscall.Exec(path, args, os.Environ())
@@ -212,7 +212,7 @@ func openPTY() (master, slave *os.File, err error) {
 		return nil, nil, err
 	}
 	conn, _ := master.SyscallConn()
-	conn.Control(func(fd uintptr) {
+	_ = conn.Control(func(fd uintptr) {
 		var number uint32
 		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err != nil {
 			return

@@ -76,7 +76,7 @@ func (c *Console) release() {
 	c.owner = false
 	now, err := unix.IoctlGetTermios(c.outer.fd, unix.TCGETS)
 	if err == nil && sameSettings(now, &c.set) {
-		unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &c.before)
+		_ = unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &c.before)
 	}
 	c.watch.disarm()
 }

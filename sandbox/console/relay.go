@@ -62,9 +62,9 @@ func (c *Console) leave() {
 	if c.watch != nil {
 		c.watch.stop()
 	}
-	unix.Close(c.outer.fd)
+	_ = unix.Close(c.outer.fd)
 	if c.master >= 0 {
-		unix.Close(c.master)
+		_ = unix.Close(c.master)
 	}
 	// The eventfd stays open: do may be about to write to its number.
 }
@@ -153,7 +153,7 @@ func (c *Console) patience() int {
 // serve runs the waiting requests.
 func (c *Console) serve() {
 	var count [8]byte
-	unix.Read(c.wake, count[:])
+	_, _ = unix.Read(c.wake, count[:])
 	for {
 		select {
 		case f := <-c.requests:
@@ -296,7 +296,7 @@ func (c *Console) adjust(b []byte) []byte {
 		process := c.before.Oflag & inner.Oflag & unix.OPOST
 		if want := outer.Oflag&^unix.OPOST | process; want != outer.Oflag {
 			outer.Oflag = want
-			c.change(*outer)
+			_ = c.change(*outer)
 		}
 	}
 	if doubles(outer, inner) {
@@ -315,6 +315,6 @@ func (c *Console) hangUp() {
 	c.release()
 	c.hooks.Signal(unix.SIGHUP)
 	c.hooks.Signal(unix.SIGCONT) // a stopped program too (setpgid(2))
-	unix.Close(c.master)
+	_ = unix.Close(c.master)
 	c.master, c.shown, c.typed = -1, nil, nil
 }

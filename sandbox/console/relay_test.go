@@ -75,7 +75,7 @@ func newPair(t testing.TB, streams func(tty *os.File) [3]*os.File) *pair {
 		t.Fatal(err)
 	}
 	p.Console = c
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(c.Close)
 	return p
 }
 
@@ -220,8 +220,8 @@ func TestSettingsReachTheSlaveThatIsNotReady(t *testing.T) {
 	p := newPair(t, func(tty *os.File) [3]*os.File {
 		theirs := settingsOf(t, tty)
 		theirs.Cc[unix.VERASE] = 11
-		unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &theirs)
-		unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 7, Col: 9, Xpixel: 70, Ypixel: 90})
+		_ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &theirs)
+		_ = unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 7, Col: 9, Xpixel: 70, Ypixel: 90})
 		return all(tty)
 	})
 	before := settingsOf(t, p.tty)
@@ -263,8 +263,18 @@ func TestBytesPassUnchangedBothWays(t *testing.T) {
 func TestDrainGivesUpOnAStoppedTerminal(t *testing.T) {
 	p := newPair(t, all)
 	p.attach(t)
-	go p.program.Write(make([]byte, 1<<20)) // nobody reads p.user
-	time.Sleep(50 * time.Millisecond)
+	go func() { _, _ = p.program.Write(make([]byte, 1<<20)) }() // nobody reads p.user
+	// POLLOUT would not tell when the terminal is full: the kernel makes room
+	// once more when it moves what it holds to the reader's side.
+	held := make(chan int)
+	for same, last := 0, 0; same < 20; time.Sleep(5 * time.Millisecond) {
+		p.do(func() { held <- len(p.shown) })
+		if n := <-held; n > 0 && n == last {
+			same++
+		} else {
+			same, last = 0, n
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	if err := p.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -282,7 +292,7 @@ func TestDrainGivesUpOnAStoppedTerminal(t *testing.T) {
 func TestDrainEndsWhileAnOrphanWrites(t *testing.T) {
 	p := newPair(t, all)
 	p.attach(t)
-	go io.Copy(io.Discard, p.user)
+	go func() { _, _ = io.Copy(io.Discard, p.user) }()
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -318,7 +328,7 @@ func TestOutputComesBackAfterNobodyHeldTheSlave(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	again.WriteString("back")
+	_, _ = again.WriteString("back")
 	got := make([]byte, 4)
 	if _, err := io.ReadFull(p.user, got); err != nil || string(got) != "back" {
 		t.Errorf("%q arrives (%v)", got, err)

@@ -35,7 +35,7 @@ func newScreen(t *testing.T, env []string, command ...string) *screen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 101})
+	_ = unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 101})
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -53,11 +53,11 @@ func newScreen(t *testing.T, env []string, command ...string) *screen {
 	t.Cleanup(func() {
 		s.master.Close() // SIGHUP for the session
 		done := make(chan struct{})
-		go func() { cmd.Wait(); close(done) }()
+		go func() { _ = cmd.Wait(); close(done) }()
 		select {
 		case <-done:
 		case <-time.After(5 * time.Second):
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill()
 			<-done
 		}
 	})
@@ -113,7 +113,7 @@ func (s *screen) control(f func(fd int)) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	conn.Control(func(fd uintptr) { f(int(fd)) })
+	_ = conn.Control(func(fd uintptr) { f(int(fd)) })
 }
 
 func (s *screen) settings() (t unix.Termios) {
@@ -129,7 +129,7 @@ func (s *screen) settings() (t unix.Termios) {
 
 func (s *screen) resize(rows, columns uint16) {
 	s.control(func(fd int) {
-		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
+		_ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
 	})
 }
 

@@ -228,7 +228,7 @@ func TestStopOfTheSupervisorItself(t *testing.T) {
 	s.expect("\r\n")
 	s.becomesRaw()
 	jail := jailUnder(t, s.leader.Process.Pid)
-	unix.Kill(jail, unix.SIGSTOP)
+	_ = unix.Kill(jail, unix.SIGSTOP)
 	s.expect("Stopped")
 	s.expect("prompt> ")
 	s.becomesAgain(before) // by the shell
@@ -267,7 +267,7 @@ func TestTmux(t *testing.T) {
 		t.Fatalf("tmux does not show %q but\n%s", want, got)
 	}
 	tmux("new-session", "-d", "-x", "90", "-y", "25", "env PS1='outer> ' JAIL='env CONSOLE_TEST=jail "+self+"' bash --noprofile --norc -i")
-	defer exec.Command("tmux", "-S", socket, "kill-server").Run()
+	defer func() { _ = exec.Command("tmux", "-S", socket, "kill-server").Run() }()
 	tmux("set-option", "-g", "status", "off")
 	shows("outer>")
 	tmux("send-keys", "PS1='inner> ' $JAIL bash --noprofile --norc -i", "Enter")

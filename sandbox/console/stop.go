@@ -41,7 +41,7 @@ func stopSelf(sig syscall.Signal) error {
 		if err := setAction(sig, &sigaction{handler: ignoreSignal}, &kept); err != nil {
 			return err
 		}
-		defer setAction(sig, &kept, nil)
+		defer func() { _ = setAction(sig, &kept, nil) }()
 		if err := unix.Kill(0, sig); err != nil {
 			return fmt.Errorf("stop jail's process group: %w", err)
 		}

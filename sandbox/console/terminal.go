@@ -44,7 +44,7 @@ func openTerminal(fd int, controlling bool) (*terminal, error) {
 	// jail was started with a closed stream, and its number must stay closed
 	// for the program.
 	high, err := unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 3)
-	unix.Close(own)
+	_ = unix.Close(own)
 	if err != nil {
 		return nil, fmt.Errorf("duplicate the caller's terminal: %w", err)
 	}
@@ -97,7 +97,7 @@ func lookAt(f *os.File) stream {
 	if err != nil {
 		return s
 	}
-	conn.Control(func(fd uintptr) {
+	_ = conn.Control(func(fd uintptr) {
 		var st unix.Stat_t
 		if unix.Fstat(int(fd), &st) != nil {
 			return

@@ -47,9 +47,9 @@ func startWatcher(fd int) (*watcher, error) {
 		return nil, fmt.Errorf("make the pipe of the terminal's watcher: %w", err)
 	}
 	pid, errno := forkWatcher(w.page, uintptr(fd), uintptr(pipe[0]))
-	unix.Close(pipe[0])
+	_ = unix.Close(pipe[0])
 	if errno != 0 {
-		unix.Close(pipe[1])
+		_ = unix.Close(pipe[1])
 		return nil, fmt.Errorf("fork the terminal's watcher: %w%s", errno, forkHint(errno))
 	}
 	w.pipe, w.pid = pipe[1], pid
@@ -76,7 +76,7 @@ func (w *watcher) disarm() { atomic.StoreUint32(&w.page.armed, 0) }
 // stop sends the watcher home. The page stays mapped: it may still be read.
 func (w *watcher) stop() {
 	w.disarm()
-	unix.Close(w.pipe)
+	_ = unix.Close(w.pipe)
 	// Whoever lives on after Close should not keep a zombie; whoever exits at
 	// once should not wait. It was cloned without an exit signal, hence __WALL.
 	go func() {
@@ -123,8 +123,8 @@ func forkWatcher(p *page, terminal, pipe uintptr) (pid int, errno syscall.Errno)
 func watch(p *page, terminal, pipe uintptr) {
 	// A session of its own: kill(-pgid, SIGKILL) at jail's group, or a hang-up
 	// of the terminal, is just when it is needed.
-	syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
-	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&p.name)), 0)
+	_, _, _ = syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&p.name)), 0)
 
 	// Everything but the two descriptors is closed, so that the pipes by which
 	// the sandbox notices the supervisor's death break at that death.
@@ -133,12 +133,12 @@ func watch(p *page, terminal, pipe uintptr) {
 		low, high = high, low
 	}
 	if low > 0 {
-		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, low-1, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, low-1, 0)
 	}
 	if low+1 < high {
-		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, low+1, high-1, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, low+1, high-1, 0)
 	}
-	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, high+1, uintptr(^uint32(0)), 0)
+	_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, high+1, uintptr(^uint32(0)), 0)
 
 	for {
 		n, _, errno := syscall.RawSyscall(unix.SYS_READ, pipe, uintptr(unsafe.Pointer(&p.read)), 1)
@@ -149,11 +149,11 @@ func watch(p *page, terminal, pipe uintptr) {
 	if p.armed == 1 { // not atomic.Load: the race detector has no threads here
 		_, _, errno := syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCGETS, uintptr(unsafe.Pointer(&p.now)))
 		if errno == 0 && (sameSettings(&p.now, &p.set) || sameSettings(&p.now, &p.was)) {
-			syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCSETS, uintptr(unsafe.Pointer(&p.before)))
+			_, _, _ = syscall.RawSyscall(unix.SYS_IOCTL, terminal, unix.TCSETS, uintptr(unsafe.Pointer(&p.before)))
 		}
 	}
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 }
 
