@@ -39,11 +39,10 @@ const (
 // device is the stack's end of the link: frames with virtio headers, so that
 // neither side cuts segments or adds up checksums.
 type device struct {
-	fd     int
-	file   *os.File
-	socket bool
-	mtu    uint32
-	mac    tcpip.LinkAddress
+	fd   int
+	file *os.File
+	mtu  uint32
+	mac  tcpip.LinkAddress
 
 	mu   sync.RWMutex
 	disp stack.NetworkDispatcher
@@ -58,7 +57,7 @@ type device struct {
 
 func newDevice(u *link.Uplink, mtu int, mac [6]byte) *device {
 	d := &device{
-		fd: u.FD, file: os.NewFile(uintptr(u.FD), "uplink"), socket: u.Socket,
+		fd: u.FD, file: os.NewFile(uintptr(u.FD), "uplink"),
 		mtu: uint32(mtu), mac: tcpip.LinkAddress(mac[:]), done: make(chan struct{}),
 	}
 	d.members.Store(&map[netip.Addr]tcpip.LinkAddress{})

@@ -19,15 +19,15 @@ import (
 
 const nicID = 1
 
-// Bounds of a connection's buffers in the stack, which are what a slow reader can
-// make the gateway hold: at most maxBuffer in each direction.
+// A connection's buffers in the stack are what a slow reader can make the gateway
+// hold: receiveBuffer and sendBuffer, 448 KiB in all. More would not be faster: the
+// other end is on this machine, microseconds away, and what is under way should fit
+// into the processor's cache, and into a packet socket's queue. What a far peer
+// needs is held by the host's own socket.
 const (
 	minBuffer     = 16 << 10
-	defaultBuffer = 512 << 10
-	maxBuffer     = 1 << 20
-	// socketBuffer is the receive buffer over a packet socket: its queue holds a
-	// few large frames, and what a sender may have under way must fit into it.
-	socketBuffer = 192 << 10
+	receiveBuffer = 192 << 10
+	sendBuffer    = 256 << 10
 	// maxHandshakes bounds the connections being made at one time.
 	maxHandshakes = 4096
 	// timeWait is short: the other end of every connection is on this machine,
@@ -70,17 +70,13 @@ func newStack(d *device, p *netsetup.Plan) (*stack.Stack, error) {
 		{Destination: header.IPv4EmptySubnet, NIC: nicID},
 		{Destination: header.IPv6EmptySubnet, NIC: nicID},
 	})
-	return s, tune(s, d.socket)
+	return s, tune(s)
 }
 
-func tune(s *stack.Stack, socket bool) error {
-	rcv := tcpip.TCPReceiveBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
-	moderate := tcpip.TCPModerateReceiveBufferOption(true)
-	if socket {
-		rcv.Default, rcv.Max = socketBuffer, socketBuffer
-		moderate = false
-	}
-	snd := tcpip.TCPSendBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
+func tune(s *stack.Stack) error {
+	rcv := tcpip.TCPReceiveBufferSizeRangeOption{Min: minBuffer, Default: receiveBuffer, Max: receiveBuffer}
+	snd := tcpip.TCPSendBufferSizeRangeOption{Min: minBuffer, Default: sendBuffer, Max: sendBuffer}
+	moderate := tcpip.TCPModerateReceiveBufferOption(false)
 	sack := tcpip.TCPSACKEnabled(true)
 	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
 	for _, o := range []tcpip.SettableTransportProtocolOption{&rcv, &snd, &sack, &wait, &moderate} {

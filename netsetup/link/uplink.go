@@ -11,12 +11,7 @@ import (
 
 // Uplink is the descriptor through which the gateway process takes frames, each
 // with a virtio header (struct virtio_net_hdr, ten bytes) in front.
-type Uplink struct {
-	FD int
-	// Socket is set for a packet socket, whose queue is small: a sender must be
-	// held back by a window.
-	Socket bool
-}
+type Uplink struct{ FD int }
 
 const (
 	bridgeName = "br0"
@@ -89,7 +84,7 @@ func (g *Space) OpenSocket(name string) (*Uplink, error) {
 			unix.Close(fd)
 			return fmt.Errorf("packet socket on %s: %w", name, err)
 		}
-		u = &Uplink{FD: fd, Socket: true}
+		u = &Uplink{FD: fd}
 		return nil
 	})
 	return u, err
