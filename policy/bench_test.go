@@ -1,14 +1,15 @@
 package policy
 
 import (
-	"os"
 	"testing"
+
+	"jail/profiles"
 )
 
 // BenchmarkBrowserToSpec is the whole way from the shipped browser profile, a
 // chain of three files, to an OCI spec: it is part of every start of jail.
 func BenchmarkBrowserToSpec(b *testing.B) {
-	h, err := CurrentHost(os.DirFS("../profiles"))
+	h, err := CurrentHost(profiles.Files)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func BenchmarkBrowserToSpec(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	h, err := CurrentHost(os.DirFS("../profiles"))
+	h, err := CurrentHost(profiles.Files)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkResolve(b *testing.B) {
-	h, err := CurrentHost(os.DirFS("../profiles"))
+	h, err := CurrentHost(profiles.Files)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (t *tree) hidePath(h *hideItem, p string) {
 func (t *tree) hideOnHost(h *hideItem, left int) int {
 	var elsewhere []string
 	for _, i := range t.shown() {
-		for _, src := range i.hosts(i.Path) {
+		for _, src := range i.hosts(nil, i.Path) {
 			if src != i.Path {
 				elsewhere = append(elsewhere, src)
 			}
@@ -98,7 +98,7 @@ func (t *tree) shown() []*fsItem {
 func (t *tree) hideHost(h *hideItem, host string) {
 	st := t.r.look.lstat(host)
 	for _, i := range t.shown() {
-		for _, src := range i.hosts(i.Path) {
+		for _, src := range i.hosts(nil, i.Path) {
 			switch {
 			case h.covers(i.Path) != "": // decided by applyHides
 			case under(host, src) && host != src:
@@ -231,7 +231,7 @@ func (g *globber) list(dir string) []string {
 	if cover == nil {
 		return nil
 	}
-	for _, h := range cover.hosts(dir) {
+	for _, h := range cover.hosts(nil, dir) {
 		// A directory that cannot be read shows the program nothing either.
 		got, err := g.view.look.fs.ReadDir(h)
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -200,15 +201,14 @@ func (OSFS) Readlink(path string) (string, error) { return os.Readlink(path) }
 
 // ReadDir lists a directory.
 func (OSFS) ReadDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
+	dir, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }
 
 // ReadFile reads a regular file. It opens without blocking, so that a FIFO put

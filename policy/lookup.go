@@ -14,6 +14,7 @@ import (
 type lookup struct {
 	fs   HostFS
 	seen map[string]*looked
+	slab []looked // for seen, to be taken
 	dirs map[string][]string
 }
 
@@ -23,13 +24,17 @@ type looked struct {
 	err    error
 }
 
-func newLookup(h *Host) *lookup { return &lookup{fs: h.FS, seen: make(map[string]*looked, 64)} }
+func newLookup(h *Host) *lookup { return &lookup{fs: h.FS, seen: make(map[string]*looked, 256)} }
 
 func (l *lookup) lstat(p string) *looked {
 	if r, ok := l.seen[p]; ok {
 		return r
 	}
-	r := new(looked)
+	if len(l.slab) == 0 {
+		l.slab = make([]looked, 64)
+	}
+	r := &l.slab[0]
+	l.slab = l.slab[1:]
 	r.stat, r.err = l.fs.Lstat(p)
 	if r.err == nil && r.stat.Mode&fs.ModeSymlink != 0 {
 		r.target, r.err = l.fs.Readlink(p)

@@ -73,7 +73,7 @@ func (t *tree) replaceable(d ownDir, f found) bool {
 
 // protectFrom covers one directory of jail's where one entry shows it.
 func (t *tree) protectFrom(i *fsItem, d ownDir, real string) {
-	for _, src := range i.hosts(i.Path) {
+	for _, src := range i.hosts(nil, i.Path) {
 		switch {
 		case under(real, src) && real != src:
 			if p := join(i.Path, below(real, src)); t.view.cover(p) == i {

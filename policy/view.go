@@ -37,24 +37,22 @@ func (v *view) cover(p string) *fsItem {
 	}
 }
 
-// hosts gives where a canonical path below e may lie on the host, the first
-// that exists counting.
-func (e *fsItem) hosts(p string) []string {
+// hosts appends to all where a canonical path below e may lie on the host, the
+// first that exists counting.
+func (e *fsItem) hosts(all []string, p string) []string {
 	rel := below(p, e.Path)
 	switch {
 	case e.HostBacked():
-		return []string{join(e.Source, rel)}
+		return append(all, join(e.Source, rel))
 	case e.Kind == KindOverlay:
-		var all []string
 		if e.Overlay.Upper != "" {
 			all = append(all, join(e.Overlay.Upper, rel))
 		}
 		for _, l := range e.Overlay.Lower {
 			all = append(all, join(l, rel))
 		}
-		return all
 	}
-	return nil
+	return all
 }
 
 // resolve follows an absolute clean path inside, through symlinks of the
@@ -62,21 +60,24 @@ func (e *fsItem) hosts(p string) []string {
 // followed.
 func (v *view) resolve(p string, last bool) spot {
 	s := spot{path: "/", entry: v.root, exists: true, dir: true}
-	rest := components(p)
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		next := join(s.path, name)
+	var buf [4]string
+	// As long as no symlink is met, s.path is a beginning of p and nothing is copied.
+	for links, at := 0, 0; at < len(p) && p != "/"; {
+		end := at + 1
+		for end < len(p) && p[end] != '/' {
+			end++
+		}
+		next, more := p[:end], end < len(p)
 		if !s.dir {
-			s.blocked, s.path, s.exists = s.path, join(next, strings.Join(rest, "/")), false
+			s.blocked, s.path, s.exists = s.path, p, false
 			return s
 		}
 		target, e := "", v.entries[next]
-		follow := last || len(rest) > 0
+		follow := last || more
 		switch {
 		case e != nil:
 			s.entry, s.exists, s.dir, s.host = e, true, e.IsDir(), ""
-			if h := e.hosts(next); len(h) > 0 {
+			if h := e.hosts(buf[:0], next); len(h) > 0 {
 				s.host = h[0]
 			}
 			if e.Kind == KindSymlink {
@@ -84,7 +85,7 @@ func (v *view) resolve(p string, last bool) spot {
 			}
 		default:
 			s.exists, s.host = false, ""
-			for _, h := range s.entry.hosts(next) {
+			for _, h := range s.entry.hosts(buf[:0], next) {
 				if s.host == "" {
 					s.host = h
 				}
@@ -108,11 +109,14 @@ func (v *view) resolve(p string, last bool) spot {
 			if !strings.HasPrefix(target, "/") {
 				target = join(s.path, target)
 			}
-			rest = append(components(path.Clean(target)), rest...)
+			if target = path.Clean(target); target == "/" {
+				target = ""
+			}
+			p, at = target+p[end:], 0
 			s.path, s.entry, s.dir, s.exists = "/", v.root, true, true
 			continue
 		}
-		s.path = next
+		s.path, at = next, end
 	}
 	s.writable = s.entry != nil && creatable(s.entry)
 	return s
@@ -225,7 +229,7 @@ func (t *tree) mountPoints() {
 
 // mountPoint checks an entry that lies in a tree of the host, below entry e.
 func (t *tree) mountPoint(i, e *fsItem) {
-	for _, h := range e.hosts(i.Path) {
+	for _, h := range e.hosts(nil, i.Path) {
 		f := t.r.look.lstat(h)
 		if f.err != nil {
 			continue

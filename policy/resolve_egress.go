@@ -1,0 +1,250 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func (r *resolver) egress(n *Network) {
+	items := mergeList(r, "network.egress",
+		func(f *Fragment) *List[EgressItem] { return &f.Network.Egress },
+		func(f *Fragment) *List[Text] { return &f.Without.Egress },
+		func(i *EgressItem) *When { return i.When },
+		func(i EgressItem, name string) bool { return name == "all" || i.Allow.V == name || i.Deny.V == name })
+	for _, p := range r.parts {
+		n.HasEgress = n.HasEgress || p.Network.Egress.Set
+	}
+	// Rules of a later file stand before those of an earlier one, so that the
+	// first match is the later file's; in one file the order is as written.
+	slices.SortStableFunc(items, func(a, b listed[EgressItem]) int { return b.rank - a.rank })
+	for _, e := range active(items) {
+		i := e.item
+		text, key := i.Allow, e.key+".allow"
+		if i.Deny.Set {
+			text, key = i.Deny, e.key+".deny"
+		}
+		switch {
+		case i.Allow.Set && i.Deny.Set:
+			r.fail(i.Origin, e.key, "allow and deny in one rule", "write two rules")
+			continue
+		case !text.Set:
+			if !r.hasProblemAt(i.Origin) {
+				r.fail(i.Origin, e.key, "neither allow nor deny", "write 'allow: DESTINATION' or 'deny: DESTINATION'")
+			}
+			continue
+		}
+		rule, err := parseEgress(text.V)
+		if err != nil {
+			r.fail(text.Origin, key, err.cause, err.fix)
+			continue
+		}
+		rule.Allow, rule.Origin = i.Allow.Set, text.Origin
+		if old := slices.IndexFunc(n.Egress, func(o EgressRule) bool { return covers(o, rule) }); old >= 0 {
+			o := n.Egress[old]
+			if r.rankOf(o.Origin) == e.rank && !e.conditional {
+				r.fail(text.Origin, key, quote(text.V)+" never matches: "+quote(o.Text)+" ("+o.Origin.String()+") before it decides", "put it before that rule, or take it out")
+			}
+			continue
+		}
+		n.Egress = append(n.Egress, rule)
+	}
+}
+
+// covers tells whether everything rule b matches is matched by a before it.
+func covers(a, b EgressRule) bool {
+	if a.Proto != "" && a.Proto != b.Proto {
+		return false
+	}
+	if len(a.Ports) > 0 {
+		if len(b.Ports) == 0 {
+			return false
+		}
+		for _, p := range b.Ports {
+			if !slices.ContainsFunc(a.Ports, func(q PortRange) bool { return q.First <= p.First && p.Last <= q.Last }) {
+				return false
+			}
+		}
+	}
+	switch {
+	case a.Group == "any":
+		return b.Group != "host"
+	case a.Group != "":
+		return a.Group == b.Group
+	case a.Host != "":
+		suffix, wild := strings.CutPrefix(a.Host, "*")
+		return a.Host == b.Host || wild && b.Host != "" && strings.HasSuffix(b.Host, suffix)
+	}
+	if b.Prefix == "" {
+		return false
+	}
+	x, y := netip.MustParsePrefix(a.Prefix), netip.MustParsePrefix(b.Prefix)
+	return x.Bits() <= y.Bits() && x.Contains(y.Addr())
+}
+
+const egressFix = "as example.org:443, *.example.org, 10.0.0.0/8:5432/tcp, host:5432 or any"
+
+// parseEgress reads a destination: WHERE[:PORTS][/PROTO].
+func parseEgress(s string) (EgressRule, *varError) {
+	rule := EgressRule{Text: s}
+	rest := s
+	if i := strings.LastIndexByte(rest, '/'); i >= 0 {
+		switch proto := rest[i+1:]; proto {
+		case "tcp", "udp", "icmp":
+			rule.Proto, rest = proto, rest[:i]
+		default:
+			if strings.Trim(proto, "0123456789:,-") != "" {
+				return rule, &varError{"unknown protocol " + quote(proto) + " in " + quote(s), orElse(didYouMean(proto, []string{"tcp", "udp", "icmp"}), "tcp, udp or icmp")}
+			}
+		}
+	}
+	where, ports, hasPorts := cutPorts(rest)
+	if hasPorts {
+		var err *varError
+		if rule.Ports, err = parsePorts(ports, s); err != nil {
+			return rule, err
+		}
+		if rule.Proto == "icmp" {
+			return rule, &varError{"a port with icmp in " + quote(s), "icmp has no ports"}
+		}
+	}
+	switch {
+	case where == "any" || where == "private":
+		rule.Group = where
+		return rule, nil
+	case where == "host":
+		rule.Group = where
+		if !hasPorts {
+			return rule, &varError{"host without a port", "name the ports of this machine one by one, as host:5432"}
+		}
+		for _, p := range rule.Ports {
+			if p.First != p.Last {
+				return rule, &varError{"a range of ports of this machine", "name them one by one, as host:5432"}
+			}
+		}
+		return rule, nil
+	case where == "":
+		return rule, &varError{quote(s) + " names no destination", egressFix}
+	}
+	if addr, err := netip.ParseAddr(where); err == nil {
+		addr = addr.Unmap()
+		if addr.Zone() != "" {
+			return rule, &varError{quote(where) + " names a link of this machine", "leave out what stands behind %"}
+		}
+		rule.Prefix = netip.PrefixFrom(addr, addr.BitLen()).String()
+		return rule, checkReach(rule.Prefix)
+	}
+	if strings.Contains(where, "/") {
+		p, err := netip.ParsePrefix(where)
+		if err != nil {
+			return rule, &varError{quote(where) + " is not a network", "as 10.0.0.0/8 or 2001:db8::/32"}
+		}
+		if p.Masked() != p {
+			return rule, &varError{quote(where) + " has bits beyond its length", "did you mean `" + p.Masked().String() + "`?"}
+		}
+		rule.Prefix = p.String()
+		return rule, checkReach(rule.Prefix)
+	}
+	if strings.Trim(where, "0123456789.") == "" {
+		return rule, &varError{quote(where) + " is neither an address nor a name", egressFix}
+	}
+	host := strings.ToLower(strings.TrimSuffix(where, "."))
+	if cause := badHost(strings.TrimPrefix(host, "*.")); cause != "" {
+		return rule, &varError{quote(where) + " is not a name: " + cause, egressFix}
+	}
+	rule.Host = host
+	return rule, nil
+}
+
+// checkReach refuses addresses that no rule can mean.
+func checkReach(prefix string) *varError {
+	p := netip.MustParsePrefix(prefix)
+	switch a := p.Addr(); {
+	case p.Bits() == 0:
+		return nil
+	case a.IsMulticast():
+		return &varError{quote(prefix) + " is multicast, which does not pass the gateway", "take the rule out"}
+	case a.IsLoopback():
+		return &varError{quote(prefix) + " is the sandbox's own loopback, which is always open", "for a port of this machine write host:PORT"}
+	case a.IsUnspecified():
+		return &varError{quote(prefix) + " is no destination", egressFix}
+	}
+	return nil
+}
+
+// cutPorts parts where from ports. An IPv6 address with ports stands in brackets.
+func cutPorts(s string) (where, ports string, has bool) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		where, after, ok := strings.Cut(rest, "]")
+		if !ok {
+			return s, "", false
+		}
+		// [2001:db8::]/32:443 and [2001:db8::/32]:443 are both taken.
+		if net, p, found := strings.Cut(after, ":"); found {
+			return where + net, p, true
+		}
+		return where + after, "", false
+	}
+	if strings.Count(s, ":") > 1 {
+		return s, "", false
+	}
+	return strings.Cut(s, ":")
+}
+
+func parsePorts(s, whole string) ([]PortRange, *varError) {
+	var all []PortRange
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		a, err := parsePort(first)
+		if err != nil {
+			return nil, &varError{err.cause + " in " + quote(whole), err.fix}
+		}
+		b, err := parsePort(last)
+		if err != nil {
+			return nil, &varError{err.cause + " in " + quote(whole), err.fix}
+		}
+		if a > b {
+			return nil, &varError{"ports " + quote(part) + " run backwards in " + quote(whole), "the lower port first"}
+		}
+		all = append(all, PortRange{a, b})
+	}
+	return all, nil
+}
+
+func parsePort(s string) (uint16, *varError) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || s == "" {
+		return 0, &varError{quote(s) + " is not a port", "a number from 1 to 65535"}
+	}
+	if n == 0 || n > 65535 {
+		return 0, &varError{"port " + s + " is out of range", "a number from 1 to 65535"}
+	}
+	return uint16(n), nil
+}
+
+// badHost says what is wrong with a host name (RFC 1123), or gives "". An
+// underscore is let through, as names of services have it.
+func badHost(s string) string {
+	if len(s) > 253 {
+		return "longer than 253 characters"
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		switch {
+		case label == "":
+			return "an empty label"
+		case len(label) > 63:
+			return "the label " + quote(label) + " is longer than 63 characters"
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "the label " + quote(label) + " starts or ends with -"
+		case strings.Contains(label, "*"):
+			return "* stands only as the whole first label"
+		case strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
+			return "the label " + quote(label) + " has other characters than letters, digits and -"
+		}
+	}
+	return ""
+}
