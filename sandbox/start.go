@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +41,10 @@ type Process struct {
 	events *channel
 	ended  atomic.Bool  // the first process is gone and its id free for others
 	killed atomic.Int32 // the signal that ended the start
+
+	timedOut atomic.Bool
+	broken   error           // why the terminal could not be served; written before attended is closed
+	drained  context.Context // ended when the caller does not want to wait for the terminal any more
 }
 
 // Status is how a sandbox ended.

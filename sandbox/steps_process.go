@@ -287,8 +287,9 @@ func (f foreground) String() string {
 }
 
 func (f foreground) lower(a *assembler) {
-	a.hello('p')
+	// The group is there before the supervisor may signal it.
 	a.op(unix.SYS_SETPGID, val(0), val(0))
+	a.hello('p')
 	if f.terminal && !a.console.background {
 		pid := a.fd(unix.SYS_GETPID)
 		group := ptr(a, new(int32))

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,7 +20,7 @@ const Grace = 5 * time.Second
 
 // Run starts the plan and stands between the caller and the sandbox until its end: signals, terminal, job
 // control, time limit. streams are the caller's standard streams, and must be the descriptors 0, 1 and 2.
-// notify is told once of what a person should know while it runs, such as that the time is up.
+// notify is told at the end of what a person should know of the run, such as that the time was up.
 func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -36,8 +37,12 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	}
 	if p.DieWithParent {
 		// The sandbox dies with this process, and so with its caller.
+		caller := os.Getppid()
 		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 			return Status{Code: 125}, fmt.Errorf("ask to die with the caller: %w", err)
+		}
+		if os.Getppid() != caller {
+			return Status{Code: 125}, fmt.Errorf("the caller is gone already, and the sandbox was to die with it")
 		}
 	}
 	proc, err := p.Start(o)
@@ -47,14 +52,22 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	// Until here a signal ends jail and with it the start. What the runtime does for this takes about as long
 	// as the sandbox takes to set itself up.
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, forwarded...)
+	for _, s := range forwarded {
+		// What the caller ignores stays ignored (nohup), and with a terminal the console says when to continue.
+		if !signal.Ignored(s) && !(con != nil && s == os.Signal(unix.SIGCONT)) {
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
+	var giveUp context.CancelFunc
+	proc.drained, giveUp = context.WithCancel(context.Background())
+	defer giveUp()
 	proc.Release()
 	done := make(chan struct{})
 	defer close(done)
-	go proc.forward(signals, done)
+	go proc.forward(signals, giveUp, done)
 	if p.Timeout > 0 {
-		go proc.limitTime(p.Timeout, notify, done)
+		go proc.limitTime(p.Timeout, done)
 	}
 	attended := make(chan struct{})
 	if con != nil {
@@ -63,28 +76,37 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	status, err := proc.Wait()
 	if con != nil {
 		<-attended
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		_ = con.Drain(ctx)
+		// What the program wrote is shown to the end, however slow the terminal, unless the caller gives up.
+		_ = con.Drain(proc.drained)
+		if proc.broken != nil {
+			err = proc.broken
+		}
+	}
+	for _, text := range proc.notices() {
+		notify(text)
 	}
 	proc.events.close()
 	return status, err
 }
 
 // forwarded are the signals that are passed on to the program. SIGCHLD is nobody else's business, SIGURG the Go
-// runtime's, and the terminal's own (SIGWINCH, SIGTTIN, SIGTTOU) belong to the console.
+// runtime's, SIGPIPE that of jail's own messages, and the terminal's (SIGWINCH, SIGTTIN, SIGTTOU) belong to the
+// console.
 var forwarded = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTSTP, unix.SIGCONT,
-	unix.SIGPIPE, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
+	unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
 }
 
 // forward passes signals on for as long as the sandbox lives.
-func (p *Process) forward(signals <-chan os.Signal, done <-chan struct{}) {
+func (p *Process) forward(signals <-chan os.Signal, giveUp func(), done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
 			return
 		case s := <-signals:
+			if p.ended.Load() {
+				giveUp()
+			}
 			p.pass(s.(syscall.Signal))
 		}
 	}
@@ -111,7 +133,9 @@ func (p *Process) pass(s syscall.Signal) {
 		_ = unix.Kill(-program, s)
 	case unix.SIGTSTP:
 		_ = unix.Kill(-program, unix.SIGTSTP)
-		_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // as a job of the caller's shell
+		if !p.plan.terminal { // with one, the program's stop is reported and the console stops jail
+			_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // as a job of the caller's shell
+		}
 	default:
 		_ = unix.Kill(program, s)
 	}
@@ -126,13 +150,13 @@ func (p *Process) program() int {
 }
 
 // limitTime ends the sandbox when its time is up: the program is asked first.
-func (p *Process) limitTime(limit time.Duration, notify func(string), done <-chan struct{}) {
+func (p *Process) limitTime(limit time.Duration, done <-chan struct{}) {
 	select {
 	case <-done:
 		return
 	case <-time.After(limit):
 	}
-	notify(fmt.Sprintf("the time limit of %s is reached", limit))
+	p.timedOut.Store(true)
 	p.pass(unix.SIGTERM)
 	p.pass(unix.SIGCONT)
 	select {
@@ -140,6 +164,15 @@ func (p *Process) limitTime(limit time.Duration, notify func(string), done <-cha
 	case <-time.After(Grace):
 		p.Kill()
 	}
+}
+
+// notices is what a person should know of the run, told at its end: in the middle it would fall into whatever
+// the program draws on the terminal.
+func (p *Process) notices() []string {
+	if p.timedOut.Load() {
+		return []string{fmt.Sprintf("the program was ended: its time limit of %s is reached", p.plan.Timeout)}
+	}
+	return nil
 }
 
 // attend serves the sandbox's terminal: it hands it to the console and follows the program's stops.
@@ -161,14 +194,24 @@ func (p *Process) attend(con *console.Console, attended chan<- struct{}) {
 				Signal:     func(s syscall.Signal) { p.signalGroup(s) },
 			})
 			if err != nil {
-				p.Kill()
+				p.abandon(err)
 			}
 		case 'w':
-			if err := con.Suspend(m.status.StopSignal()); err == nil {
+			if err := con.Suspend(m.status.StopSignal()); err != nil {
+				p.abandon(err)
+			} else {
 				p.signalGroup(unix.SIGCONT)
 			}
 		}
 	}
+}
+
+// abandon ends the sandbox because its terminal cannot be served; Run returns the first reason.
+func (p *Process) abandon(err error) {
+	if !errors.Is(err, console.ErrClosed) && p.broken == nil {
+		p.broken = &Error{What: "serve the sandbox's terminal", Cause: err, Exit: 125}
+	}
+	p.Kill()
 }
 
 // foreground asks pid 1 to put the program's group, or its own, in front.
