@@ -41,7 +41,7 @@ func openCache(home string) (int, error) {
 	}
 	path := home
 	if err := checkHome(fd, path); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return -1, err
 	}
 	for _, step := range []struct {
@@ -50,18 +50,21 @@ func openCache(home string) (int, error) {
 	}{{"jail", 0o022}, {"seccomp", 0o077}} {
 		path = filepath.Join(path, step.name)
 		below, err := openBelow(fd, step.name)
-		unix.Close(fd)
+		closeFD(fd)
 		if err != nil {
 			return -1, fmt.Errorf("cache of filters: open %s: %w", path, err)
 		}
 		fd = below
 		if err := checkDir(fd, path, step.other); err != nil {
-			unix.Close(fd)
+			closeFD(fd)
 			return -1, err
 		}
 	}
 	return fd, nil
 }
+
+// closeFD closes what was only looked at or read: there is nothing to lose.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func openBelow(dir int, name string) (int, error) {
 	how := unix.OpenHow{
@@ -123,7 +126,7 @@ func load(dir int, key cacheKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cached filter %s: open: %w (compiled anew)", name, err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	code, err := readFilter(fd, key)
 	if err != nil {
 		return nil, fmt.Errorf("cached filter %s: %w (compiled anew)", name, err)

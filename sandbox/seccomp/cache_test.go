@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -283,7 +282,7 @@ func TestFilesWithANameFirst(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("other"), 0o600))
 	dir, err := openCache(o.CacheHome)
 	must(t, err)
-	defer syscall.Close(dir)
+	defer closeFD(dir)
 	must(t, storeNamed(dir, filepath.Base(file), text))
 	p := mustFilter(t, defaultSpec(t), o)
 	left, err := os.ReadDir(filepath.Dir(file))

@@ -30,7 +30,6 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"jail/sandbox/seccomp/bpf"
 	"jail/sandbox/seccomp/rules"
@@ -76,7 +75,7 @@ func Filter(s *specs.LinuxSeccomp, o Options) (Program, error) {
 		if dir, err = openCache(o.CacheHome); err != nil {
 			p.CacheProblem = err
 		} else {
-			defer unix.Close(dir)
+			defer closeFD(dir)
 			p.Code, p.CacheProblem = load(dir, key)
 			if p.Code != nil {
 				p.Cached = true

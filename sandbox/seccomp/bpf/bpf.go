@@ -79,26 +79,63 @@ type Call struct {
 
 // Parse reads an array of struct sock_filter and checks it.
 func Parse(code []byte) (Program, error) {
-	if len(code) == 0 || len(code)%InstructionSize != 0 {
-		return nil, fmt.Errorf("bpf program of %d bytes is not a whole number of instructions", len(code))
-	}
-	if len(code) > MaxInstructions*InstructionSize {
-		return nil, fmt.Errorf("bpf program of %d instructions is over the kernel's limit of %d", len(code)/InstructionSize, MaxInstructions)
+	if err := Check(code); err != nil {
+		return nil, err
 	}
 	p := make(Program, len(code)/InstructionSize)
 	for i := range p {
 		p[i] = decode(code[i*InstructionSize:])
 	}
-	if err := p.check(); err != nil {
-		return nil, err
-	}
 	return p, nil
 }
 
-// Check is Parse for callers that only want to know.
+// Check refuses what bpf_check_classic and seccomp_check_filter of the kernel
+// refuse, and also every instruction that our compiler has no use for. Jumps
+// only go forward, so a program that passes always ends.
 func Check(code []byte) error {
-	_, err := Parse(code)
-	return err
+	if len(code) == 0 || len(code)%InstructionSize != 0 {
+		return fmt.Errorf("bpf program of %d bytes is not a whole number of instructions", len(code))
+	}
+	n := len(code) / InstructionSize
+	if n > MaxInstructions {
+		return fmt.Errorf("bpf program of %d instructions is over the kernel's limit of %d", n, MaxInstructions)
+	}
+	for i := range n {
+		in := decode(code[i*InstructionSize:])
+		if complaint := in.check(uint64(n - i - 1)); complaint != "" {
+			return fmt.Errorf("bpf instruction %d (%s) %s", i, in.text(i), complaint)
+		}
+	}
+	if decode(code[len(code)-InstructionSize:]).Code != Return {
+		return fmt.Errorf("bpf program does not end with a return")
+	}
+	return nil
+}
+
+// check says what is wrong with an instruction that has so many behind it.
+func (in Instruction) check(behind uint64) string {
+	switch in.Code {
+	case LoadWord:
+		if in.K%4 != 0 || in.K >= dataSize {
+			return "loads from outside of struct seccomp_data"
+		}
+	case And:
+	case Jump:
+		if uint64(in.K) >= behind {
+			return "jumps out of the program"
+		}
+	case JumpEqual, JumpGreater, JumpAtLeast, JumpAnyBitIn:
+		if uint64(in.JT) >= behind || uint64(in.JF) >= behind {
+			return "jumps out of the program"
+		}
+	case Return:
+		if !knownReturn(in.K) {
+			return "returns an unknown value"
+		}
+	default:
+		return "has an unexpected code"
+	}
+	return ""
 }
 
 // Bytes gives the array of struct sock_filter for struct sock_fprog.
@@ -119,40 +156,6 @@ func decode(b []byte) Instruction {
 		JF:   b[3],
 		K:    binary.LittleEndian.Uint32(b[4:]),
 	}
-}
-
-// check refuses what bpf_check_classic and seccomp_check_filter of the kernel
-// refuse, and also every instruction that our compiler has no use for. Jumps
-// only go forward, so a program that passes always ends.
-func (p Program) check() error {
-	for i, in := range p {
-		left := uint64(len(p) - i - 1) // instructions after this one
-		switch in.Code {
-		case LoadWord:
-			if in.K%4 != 0 || in.K >= dataSize {
-				return fmt.Errorf("bpf instruction %d loads at offset %d, outside of struct seccomp_data", i, in.K)
-			}
-		case And:
-		case Jump:
-			if uint64(in.K) >= left {
-				return fmt.Errorf("bpf instruction %d jumps out of the program", i)
-			}
-		case JumpEqual, JumpGreater, JumpAtLeast, JumpAnyBitIn:
-			if uint64(in.JT) >= left || uint64(in.JF) >= left {
-				return fmt.Errorf("bpf instruction %d jumps out of the program", i)
-			}
-		case Return:
-			if !knownReturn(in.K) {
-				return fmt.Errorf("bpf instruction %d returns the unknown value %#x", i, in.K)
-			}
-		default:
-			return fmt.Errorf("bpf instruction %d has the unexpected code %#x", i, in.Code)
-		}
-	}
-	if p[len(p)-1].Code != Return {
-		return fmt.Errorf("bpf program does not end with a return")
-	}
-	return nil
 }
 
 func knownReturn(value uint32) bool {

@@ -25,17 +25,17 @@ func TestCheckRefusesWhatTheKernelOrWeWouldNotRun(t *testing.T) {
 		{"empty", nil, "not a whole number of instructions"},
 		{"too long", long, "over the kernel's limit"},
 		{"no return", Program{{Code: LoadWord}}, "does not end with a return"},
-		{"load between words", Program{{Code: LoadWord, K: 2}, allow}, "outside of struct seccomp_data"},
-		{"load behind the data", Program{{Code: LoadWord, K: 64}, allow}, "outside of struct seccomp_data"},
+		{"load between words", Program{{Code: LoadWord, K: 2}, allow}, "loads from outside of struct seccomp_data"},
+		{"load behind the data", Program{{Code: LoadWord, K: 64}, allow}, "loads from outside of struct seccomp_data"},
 		{"jump out", Program{{Code: Jump, K: 1}, allow}, "jumps out"},
 		{"jump far out", Program{{Code: Jump, K: math.MaxUint32}, allow}, "jumps out"},
 		{"branch out when true", Program{{Code: JumpEqual, JT: 1}, allow}, "jumps out"},
 		{"branch out when false", Program{{Code: JumpAnyBitIn, JF: 200}, allow}, "jumps out"},
 		{"jump from the last", Program{allow, {Code: Jump}}, "jumps out"},
-		{"return of the accumulator", Program{{Code: 0x16}}, "unexpected code 0x16"},
-		{"scratch memory", Program{{Code: 0x02}, allow}, "unexpected code 0x2"},
-		{"unknown action", Program{{Code: Return, K: 0x12340000}}, "unknown value 0x12340000"},
-		{"a listener that nobody has", Program{{Code: Return, K: RetUserNotif}}, "unknown value"},
+		{"return of the accumulator", Program{{Code: 0x16}}, "(unknown 0x16) has an unexpected code"},
+		{"scratch memory", Program{{Code: 0x02}, allow}, "(unknown 0x2) has an unexpected code"},
+		{"unknown action", Program{{Code: Return, K: 0x12340000}}, "(return unknown 0x12340000) returns an unknown value"},
+		{"a listener that nobody has", Program{{Code: Return, K: RetUserNotif}}, "(return notify) returns an unknown value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := Check(c.program.Bytes()); err == nil || !strings.Contains(err.Error(), c.want) {

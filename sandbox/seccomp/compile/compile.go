@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package compile turns a spec into a program by means of libseccomp, and checks
 // the program against the spec before it hands it out. Being cgo, it belongs
 // into jail-seccomp and must not be imported by jail.

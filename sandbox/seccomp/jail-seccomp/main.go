@@ -1,3 +1,5 @@
+//go:build cgo
+
 // jail-seccomp turns the seccomp part of an OCI spec (JSON on standard input)
 // into classic BPF (an array of struct sock_filter on standard output) by means
 // of libseccomp. It is a program of its own because cgo costs 0.7 ms at each
