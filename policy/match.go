@@ -10,27 +10,13 @@ func matchWord(pattern, s string) bool {
 	p, i := 0, 0
 	for i < len(s) {
 		if p < len(pattern) {
-			switch c := pattern[p]; {
-			case c == '*':
+			if pattern[p] == '*' {
 				star, mark = p, i
 				p++
 				continue
-			case c == '[':
-				if n, ok := matchClass(pattern[p:], s[i]); n > 0 {
-					if ok {
-						p, i = p+n, i+1
-						continue
-					}
-					break
-				}
-				fallthrough
-			case c == s[i]:
-				if c == s[i] {
-					p, i = p+1, i+1
-					continue
-				}
-			case c == '?':
-				p, i = p+1, i+1
+			}
+			if n := matchOne(pattern[p:], s[i]); n > 0 {
+				p, i = p+n, i+1
 				continue
 			}
 		}
@@ -44,6 +30,24 @@ func matchWord(pattern, s string) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+// matchOne matches c against what pattern starts with: a character, ? or a
+// class. It gives how much of the pattern that took, 0 for no match. A bracket
+// that nothing closes stands for itself.
+func matchOne(pattern string, c byte) int {
+	if pattern[0] == '[' {
+		if n, ok := matchClass(pattern, c); n > 0 {
+			if ok {
+				return n
+			}
+			return 0
+		}
+	}
+	if pattern[0] == '?' || pattern[0] == c {
+		return 1
+	}
+	return 0
 }
 
 // matchClass matches c against the class that pattern starts with. n is the

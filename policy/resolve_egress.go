@@ -109,11 +109,11 @@ func parseEgress(s string) (EgressRule, *varError) {
 			return rule, &varError{"a port with icmp in " + quote(s), "icmp has no ports"}
 		}
 	}
-	switch {
-	case where == "any" || where == "private":
+	switch where {
+	case "any", "private":
 		rule.Group = where
 		return rule, nil
-	case where == "host":
+	case "host":
 		rule.Group = where
 		if !hasPorts {
 			return rule, &varError{"host without a port", "name the ports of this machine one by one, as host:5432"}
@@ -124,7 +124,7 @@ func parseEgress(s string) (EgressRule, *varError) {
 			}
 		}
 		return rule, nil
-	case where == "":
+	case "":
 		return rule, &varError{quote(s) + " names no destination", egressFix}
 	}
 	if addr, err := netip.ParseAddr(where); err == nil {

@@ -144,4 +144,3 @@ func portText(ports []PortRange) string {
 	}
 	return strings.Join(all, ",")
 }
-

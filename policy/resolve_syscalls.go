@@ -174,8 +174,6 @@ func (r *resolver) takenAway(name string, rank int) bool {
 	return false
 }
 
-var argOps = [...]string{"eq", "ne", "lt", "le", "gt", "ge", "masked-eq"}
-
 func (r *resolver) syscallArg(a *ArgItem, key string) (SyscallArg, bool) {
 	out := SyscallArg{Op: a.Op.Or("eq")}
 	index := r.inRange(a.Index, key+".index", 0, 5)

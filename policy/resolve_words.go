@@ -153,7 +153,7 @@ func (r *resolver) environment() {
 		put("TERM", term, true, rankDefault, defaultOrigin)
 	}
 	for _, v := range r.desktopEnv {
-		vars[v.Name] = entry{v.EnvVar, v.rank}
+		vars[v.Name] = entry(v)
 	}
 	type unset struct {
 		pattern string
