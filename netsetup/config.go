@@ -138,7 +138,7 @@ func CheckName(s string) error {
 	for i, c := range []byte(s) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return fmt.Errorf("name %q: %q is not a letter, a digit, or after the first one of -_.", s, c)
+			return fmt.Errorf("name %q: %q is not a letter, a digit, or one of \"-_.\" after the first", s, c)
 		}
 	}
 	if s == "" {

@@ -135,7 +135,7 @@ func reap(program, events, tty uintptr, shared *report) {
 				self, _, _ := syscall.RawSyscall(unix.SYS_GETPGID, 0, 0, 0)
 				group = int32(self)
 			}
-			syscall.RawSyscall(unix.SYS_IOCTL, tty, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&group)))
+			_, _, _ = syscall.RawSyscall(unix.SYS_IOCTL, tty, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&group)))
 			continue
 		}
 		for {
@@ -150,7 +150,7 @@ func reap(program, events, tty uintptr, shared *report) {
 				continue
 			}
 			if status&0xff == 0x7f { // stopped: wait(2)
-				syscall.RawSyscall6(unix.SYS_SENDTO, events, uintptr(unsafe.Pointer(&status)), 4, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+				_, _, _ = syscall.RawSyscall6(unix.SYS_SENDTO, events, uintptr(unsafe.Pointer(&status)), 4, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
 				continue
 			}
 			shared.status, shared.exited = status, 1
@@ -163,7 +163,7 @@ func reap(program, events, tty uintptr, shared *report) {
 //go:nosplit
 func exit(code uintptr) {
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
 	}
 }
 

@@ -425,8 +425,9 @@ func (c *compiler) devices() error {
 			return err
 		}
 	}
-	pl, err := c.tree.find("/dev")
-	if err != nil || len(pl.missing) > 0 || pl.cover.kind != coverOwn {
+	if dev, err := c.tree.find("/dev"); err != nil {
+		return c.fail("/linux", "/dev", err)
+	} else if len(dev.missing) > 0 || dev.cover.kind != coverOwn {
 		return nil // the bundle brings a /dev of its own
 	}
 	links := []makeLink{{"/dev", "fd", "/proc/self/fd"}, {"/dev", "stdin", "/proc/self/fd/0"}, {"/dev", "stdout", "/proc/self/fd/1"}, {"/dev", "stderr", "/proc/self/fd/2"}}

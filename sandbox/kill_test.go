@@ -85,7 +85,7 @@ func TestAHundredAtOnce(t *testing.T) {
 			defer wg.Done()
 			out, err := cmd.CombinedOutput()
 			if want := fmt.Sprintf("%d\n", i); err != nil || string(out) != want {
-				errs <- fmt.Errorf("sandbox %d: %v: %q", i, err, out)
+				errs <- fmt.Errorf("sandbox %d: %w: %q", i, err, out)
 			}
 		}()
 	}

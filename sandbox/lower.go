@@ -9,11 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lowered plan is the table and where in it each process begins.
-type lowered struct {
-	asm   assembler
-	setup int // row at which the first process begins
-}
+// A lowered plan is its table; the first process begins at the first row.
+type lowered struct{ asm assembler }
 
 // lower turns the steps into one table: setup, then what pid 1 does for the rest of its life, then the
 // program. The fork row of the setup leads to the program's first row.

@@ -212,14 +212,14 @@ func (p *Process) wait() (ws syscall.WaitStatus, err error) {
 	// First wait without reaping, so that the process id stays ours until nobody signals it any more.
 	for {
 		err = unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	p.ended.Store(true)
 	for {
 		_, err = syscall.Wait4(p.pid, &ws, 0, nil)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return ws, err
 		}
 	}

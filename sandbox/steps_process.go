@@ -247,7 +247,7 @@ func (t openTerminal) lower(a *assembler) {
 }
 
 // forkProgram parts the program from pid 1.
-type forkProgram struct{ time bool }
+type forkProgram struct{}
 
 func (forkProgram) String() string { return "fork the program; pid 1 stays to reap" }
 func (forkProgram) lower(a *assembler) {

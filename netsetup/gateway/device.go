@@ -257,7 +257,7 @@ func (d *device) frame(flags byte, view *buffer.View, n int, spill []byte) *buff
 	default:
 		view.TrimFront(ethernetLen)
 		payload = buffer.MakeWithView(view)
-		payload.Append(buffer.NewViewWithData(spill[:n-frameLen]))
+		_ = payload.Append(buffer.NewViewWithData(spill[:n-frameLen]))
 		view = buffer.NewViewSize(frameLen)
 	}
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})

@@ -31,7 +31,7 @@ const (
 // serveDNS listens on the gateway's addresses, over UDP and TCP.
 func (g *gateway) serveDNS() error {
 	for _, a := range []netip.Addr{g.plan.Gateway4, g.plan.Gateway6} {
-		proto := tcpip.NetworkProtocolNumber(header.IPv4ProtocolNumber)
+		proto := header.IPv4ProtocolNumber
 		if a.Is6() {
 			proto = header.IPv6ProtocolNumber
 		}

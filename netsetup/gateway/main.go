@@ -78,12 +78,12 @@ func (s *server) serve(c *net.UnixConn) {
 		switch {
 		case req.Op == "attach" && m == nil && len(files) == 1:
 			if m, err = s.attach(files[0], out); err != nil {
-				out.send(netsetup.Reply{Error: err.Error()})
+				_ = out.send(netsetup.Reply{Error: err.Error()})
 			}
 		case req.Op == "flows":
 			s.flows(out)
 		default:
-			out.send(netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
+			_ = out.send(netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
 		}
 		for _, f := range files {
 			f.Close()
@@ -110,7 +110,7 @@ func (s *server) attach(f *os.File, out *sender) (*member, error) {
 			return nil, err
 		}
 	}
-	m, err := s.g.attach(setup, func(e netsetup.Event) { out.send(netsetup.Reply{Event: &e}) })
+	m, err := s.g.attach(setup, func(e netsetup.Event) { _ = out.send(netsetup.Reply{Event: &e}) })
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +138,10 @@ func (s *server) flows(out *sender) {
 	}
 	s.mu.Unlock()
 	for len(all) > flowsPerMessage {
-		out.send(netsetup.Reply{Flows: all[:flowsPerMessage]})
+		_ = out.send(netsetup.Reply{Flows: all[:flowsPerMessage]})
 		all = all[flowsPerMessage:]
 	}
-	out.send(netsetup.Reply{Flows: all, Done: true})
+	_ = out.send(netsetup.Reply{Flows: all, Done: true})
 }
 
 // sender writes whole messages from several goroutines.

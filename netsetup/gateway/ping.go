@@ -105,7 +105,7 @@ func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte
 
 func pingSocket(dst netip.Addr) (net.Conn, error) {
 	domain, proto := unix.AF_INET, unix.IPPROTO_ICMP
-	var to unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{}}
+	var to unix.Sockaddr
 	if dst.Is6() {
 		domain, proto = unix.AF_INET6, unix.IPPROTO_ICMPV6
 		to = &unix.SockaddrInet6{Addr: dst.As16()}

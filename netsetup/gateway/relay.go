@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -67,7 +68,7 @@ func (r *relay) outward(rc syscall.RawConn) {
 			for {
 				_, end = r.ep.Read(w, tcpip.ReadOptions{})
 				switch {
-				case w.err == unix.EAGAIN:
+				case errors.Is(w.err, unix.EAGAIN):
 					return false
 				case end != nil || w.err != nil:
 					return true
@@ -121,7 +122,7 @@ func (r *relay) inward(rc syscall.RawConn) {
 			return
 		case isBlock(end):
 			<-writable
-		case end == nil && src.end == io.EOF:
+		case end == nil && errors.Is(src.end, io.EOF):
 			_ = r.ep.Shutdown(tcpip.ShutdownWrite)
 			return
 		default:

@@ -57,7 +57,7 @@ func newStack(d *device, p *netsetup.Plan) (*stack.Stack, error) {
 		return fail("answering from every address", err)
 	}
 	for _, a := range []netip.Addr{p.Gateway4, p.Gateway6} {
-		proto := tcpip.NetworkProtocolNumber(header.IPv4ProtocolNumber)
+		proto := header.IPv4ProtocolNumber
 		if a.Is6() {
 			proto = header.IPv6ProtocolNumber
 		}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -45,7 +46,7 @@ func Connect(sandbox, gateway *Space, p Pair) error {
 }
 
 func vethHint(err error) string {
-	if err == unix.EOPNOTSUPP {
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		return "\nthe kernel has no veth; load the module (modprobe veth)"
 	}
 	return ""

@@ -6,6 +6,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -76,7 +77,7 @@ func (s *Space) open() error {
 }
 
 func namespaceHint(err error) string {
-	if err == unix.ENOSPC {
+	if errors.Is(err, unix.ENOSPC) {
 		return "\nthe limit of network namespaces is reached; raise the sysctl user.max_net_namespaces"
 	}
 	return ""

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"jail/test/need"
 )
@@ -141,16 +140,7 @@ func lines(text string) map[string]string {
 	return m
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, limit time.Duration, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
-}
-
+// profile puts a profile where jail looks for one by its name.
 func (u *user) profile(name, text string) string {
 	u.t.Helper()
 	return u.write(".config/jail/profiles/"+name+".yaml", fmt.Sprintf("version: 1\nname: %s\n%s", name, text))

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,10 +30,8 @@ func verdict(err error) string {
 	if err == nil {
 		return "yes"
 	}
-	if e, ok := err.(*os.PathError); ok {
-		err = e.Err
-	}
-	if errno, ok := err.(syscall.Errno); ok {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
 		return unix.ErrnoName(errno)
 	}
 	return err.Error()
@@ -256,7 +255,8 @@ func forkWith(flags uintptr) func() syscall.Errno {
 		cmd := &syscall.SysProcAttr{Cloneflags: flags}
 		pid, err := syscall.ForkExec("/proc/self/exe", []string{"true", "observe"}, &syscall.ProcAttr{Sys: cmd})
 		if err != nil {
-			errno, _ := err.(syscall.Errno)
+			var errno syscall.Errno
+			_ = errors.As(err, &errno)
 			return errno
 		}
 		_, _ = syscall.Wait4(pid, nil, 0, nil)

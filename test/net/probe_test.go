@@ -147,7 +147,7 @@ func query(network, server, name string, kind uint16) error {
 func ping(a ...string) error {
 	to := netip.MustParseAddr(a[0])
 	domain, proto, kind := unix.AF_INET, unix.IPPROTO_ICMP, byte(8)
-	var sa unix.Sockaddr = &unix.SockaddrInet4{}
+	var sa unix.Sockaddr
 	if to.Is6() {
 		domain, proto, kind = unix.AF_INET6, unix.IPPROTO_ICMPV6, 128
 		sa = &unix.SockaddrInet6{Addr: to.As16()}

@@ -139,8 +139,8 @@ func serveInternet() error {
 	if err != nil {
 		return err
 	}
-	go (&dns.Server{PacketConn: u, Handler: dns.HandlerFunc(resolve)}).ActivateAndServe()
-	go (&dns.Server{Listener: l, Handler: dns.HandlerFunc(resolve)}).ActivateAndServe()
+	go func() { _ = (&dns.Server{PacketConn: u, Handler: dns.HandlerFunc(resolve)}).ActivateAndServe() }()
+	go func() { _ = (&dns.Server{Listener: l, Handler: dns.HandlerFunc(resolve)}).ActivateAndServe() }()
 	return nil
 }
 
