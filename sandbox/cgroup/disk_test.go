@@ -86,7 +86,7 @@ func TestRootLoopDeviceBandwidth(t *testing.T) {
 		t.Fatalf("losetup: %v: %s", err, text)
 	}
 	loop := strings.TrimSpace(string(text))
-	defer exec.Command(need.Program(t, "losetup"), "--detach", loop).Run()
+	defer func() { _ = exec.Command(need.Program(t, "losetup"), "--detach", loop).Run() }()
 	var st unix.Stat_t
 	if err := unix.Stat(loop, &st); err != nil {
 		t.Fatal(err)
