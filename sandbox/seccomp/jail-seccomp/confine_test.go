@@ -92,7 +92,7 @@ func confined() {
 	}
 	// What compile needs still works.
 	for range 20 {
-		_ = make([]byte, 64<<20)
+		_ = make([]byte, 4<<20)
 		debug.FreeOSMemory()
 		time.Sleep(time.Millisecond)
 	}
