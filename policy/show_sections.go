@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"io/fs"
 	"strconv"
 	"strings"
 )
@@ -114,7 +115,16 @@ func (s *shower) syscalls(in *Syscalls) {
 		}
 		s.close()
 	}
-	s.namedIfAny("architectures", in.Architectures)
+	archs := make([]Named, len(in.Architectures))
+	for i, n := range in.Architectures {
+		archs[i] = n
+		for _, a := range architectureNames {
+			if a[1] == n.Name {
+				archs[i].Name = a[0]
+			}
+		}
+	}
+	s.namedIfAny("architectures", archs)
 	s.close()
 }
 
@@ -232,7 +242,7 @@ func (s *shower) process(p *Process) {
 		s.close()
 	}
 	if p.Umask.Set {
-		s.raw("umask", `"`+strconv.FormatUint(uint64(p.Umask.V), 8)+`"`, p.Umask.Origin)
+		s.raw("umask", modeText(fs.FileMode(p.Umask.V)), p.Umask.Origin)
 	}
 	s.text("hostname", p.Hostname)
 	s.text("domainname", p.Domainname)
