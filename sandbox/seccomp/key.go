@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,14 +20,7 @@ func (k cacheKey) String() string { return hex.EncodeToString(k[:]) }
 // would do, at five times the price. What decides nothing about the code is
 // left out: the flags, which Filter works out each time, and the listener.
 func keyOf(s *specs.LinuxSeccomp, compiler string) cacheKey {
-	size := 0
-	for i := range s.Syscalls {
-		size += 64 + 40*len(s.Syscalls[i].Args)
-		for _, name := range s.Syscalls[i].Names {
-			size += len(name) + 4
-		}
-	}
-	b := make(keyText, 0, size+512)
+	b := keyText{hash: sha256.New()}
 	b.text("jail seccomp filter, form 1")
 	b.text(runtime.GOARCH)
 	b.text(compiler)
@@ -53,16 +47,30 @@ func keyOf(s *specs.LinuxSeccomp, compiler string) cacheKey {
 			b.text(string(arg.Op))
 		}
 	}
-	return sha256.Sum256(b)
+	return b.sum()
 }
 
-type keyText []byte
+// keyText is hashed piece by piece: at the start of a process, fresh memory for
+// the whole of it costs more than the hash.
+type keyText struct {
+	hash  hash.Hash
+	used  int
+	piece [2048]byte
+}
 
-func (b *keyText) number(n uint64) { *b = binary.AppendUvarint(*b, n) }
+func (b *keyText) number(n uint64) {
+	b.room(binary.MaxVarintLen64)
+	b.used += binary.PutUvarint(b.piece[b.used:], n)
+}
 
 func (b *keyText) text(s string) {
 	b.number(uint64(len(s)))
-	*b = append(*b, s...)
+	for len(s) > 0 {
+		b.room(1)
+		n := copy(b.piece[b.used:], s)
+		b.used += n
+		s = s[n:]
+	}
 }
 
 // optional tells an absent number from zero.
@@ -73,4 +81,21 @@ func (b *keyText) optional(n *uint) {
 	}
 	b.number(1)
 	b.number(uint64(*n))
+}
+
+func (b *keyText) room(n int) {
+	if len(b.piece)-b.used < n {
+		b.flush()
+	}
+}
+
+func (b *keyText) flush() {
+	b.hash.Write(b.piece[:b.used])
+	b.used = 0
+}
+
+func (b *keyText) sum() (key cacheKey) {
+	b.flush()
+	b.hash.Sum(key[:0])
+	return key
 }

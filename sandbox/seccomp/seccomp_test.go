@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// defaultSpec is what the shipped default profile compiles to.
+// defaultSpec is of the kind that the shipped default profile compiles to.
 func defaultSpec(t testing.TB) *specs.LinuxSeccomp {
 	t.Helper()
 	text, err := os.ReadFile("testdata/default.json")

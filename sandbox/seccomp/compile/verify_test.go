@@ -15,7 +15,7 @@ import (
 	"jail/sandbox/seccomp/rules"
 )
 
-// defaultSpec is what the shipped default profile compiles to.
+// defaultSpec is of the kind that the shipped default profile compiles to.
 func defaultSpec(t testing.TB) *specs.LinuxSeccomp {
 	t.Helper()
 	text, err := os.ReadFile("../testdata/default.json")
