@@ -71,9 +71,8 @@ func BenchmarkLook(b *testing.B) {
 }
 
 func BenchmarkWatcher(b *testing.B) {
-	chores := []chore{removeChore("/nowhere")}
 	for b.Loop() {
-		w, err := startWatcher(chores)
+		w, err := startWatcher()
 		if err != nil {
 			b.Fatal(err)
 		}

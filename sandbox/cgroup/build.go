@@ -24,10 +24,16 @@ func (w *work) build(r route) (*Group, Refusals, error) {
 	case V1:
 		return w.buildV1()
 	case Scope:
-		dir, err := askForScope(r.address, w.name()+".scope", w.options)
+		watch, err := startWatcher()
 		if err != nil {
 			return nil, nil, err
 		}
+		dir, err := askForScope(r.address, w.name()+".scope", w.options, watch)
+		if err != nil {
+			watch.stop()
+			return nil, nil, err
+		}
+		r.watch = watch
 		r.parent, r.moves = dir, moveAll
 		if w.uid == 0 {
 			w.switchOnAbove(dir, controllersOf(w.set))
@@ -70,13 +76,13 @@ func (w *work) buildV2(r route) (g *Group, refused Refusals, err error) {
 		g.dirs = []string{g.leaf, g.dir}
 	}
 	g.outlives = r.moves == moveSelf
-	// The watcher comes before the first folder, so that there is no moment at which a SIGKILL leaves one. A
-	// scope needs none: systemd removes it with all it holds when it is empty.
-	if r.way != Scope {
-		if g.watch, err = startWatcher(w.choresAfterDeath(g, r)); err != nil {
+	// The watcher comes before the first folder, so that there is no moment at which a SIGKILL leaves one.
+	if g.watch = r.watch; g.watch == nil {
+		if g.watch, err = startWatcher(); err != nil {
 			return g, nil, err
 		}
 	}
+	g.watch.does(w.choresAfterDeath(g, r))
 	if err = clearParent(r); err != nil {
 		return g, nil, err
 	}

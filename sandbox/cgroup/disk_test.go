@@ -104,6 +104,11 @@ func checkBandwidth(t *testing.T, o order, to string, major, minor int64) {
 	}
 	o.Res = writeLimit(major, minor, limit)
 	rate, counted := writes(t, o, to, 5)
+	for range 2 {
+		if rate < 0.8*limit { // a busy machine under the emulation; too fast it must never be
+			rate, counted = writes(t, o, to, 5)
+		}
+	}
 	t.Logf("%.2f MB/s without and %.2f MB/s with a limit of 1 MiB/s; %d bytes counted", free/1e6, rate/1e6, counted)
 	if rate < 0.8*limit || rate > 1.2*limit {
 		t.Errorf("wrote %.0f bytes a second, want %d within a fifth", rate, limit)

@@ -31,7 +31,7 @@
 //
 // # What is left after SIGKILL
 //
-// Nothing. An empty scope is removed by systemd. A folder made directly is removed by a watcher, a forked process
-// that waits for jail's death; should the watcher be killed as well, the next run sweeps the folder away: a living
-// group's folder is locked with flock, and the lock goes with its process.
+// Nothing. A watcher, a tiny process that waits for jail's death, ends what is left in the group and removes it. In a
+// scope it is the last process, and systemd removes the scope. Should the watcher be killed as well, the next run
+// sweeps the folder away: a living group's folder is locked with flock, and the lock goes with its process.
 package cgroup

@@ -29,6 +29,7 @@ type route struct {
 	address []string // D-Bus addresses of the manager, for a scope
 	enable  []string // controllers to switch on for the parent's sub-groups
 	moves   moves
+	watch   *watcher // that has been started already, for a scope
 	lacks   []string // controllers that are needed and cannot be had this way
 }
 

@@ -38,14 +38,14 @@ type auxiliary struct {
 
 // askForScope has the systemd manager make a scope for this process, and gives the scope's group. A scope has to
 // hold a process from the start, and only what is in the scope may clone into its groups, because that needs the
-// right to write cgroup.procs of the nearest common group; so it is jail itself that goes there. When jail is killed
-// the scope is empty, and systemd removes it.
-func askForScope(addresses []string, unit string, o Options) (string, error) {
+// right to write cgroup.procs of the nearest common group; so it is jail itself that goes there, and with it the
+// watcher, which is the last to leave. Then the scope is empty, and systemd removes it.
+func askForScope(addresses []string, unit string, o Options, w *watcher) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), scopePatience)
 	defer cancel()
 	var errs []error
 	for _, address := range addresses {
-		err := startScope(ctx, address, unit, o.Name)
+		err := startScope(ctx, address, unit, o.Name, w)
 		if err == nil {
 			return scopeDir(o.Root, unit)
 		}
@@ -61,7 +61,7 @@ func askForScope(addresses []string, unit string, o Options) (string, error) {
 
 var errNoAuth = errors.New("the connection was not authenticated")
 
-func startScope(ctx context.Context, address, unit, name string) error {
+func startScope(ctx context.Context, address, unit, name string, w *watcher) error {
 	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
 	if err != nil {
 		return err
@@ -87,12 +87,13 @@ func startScope(ctx context.Context, address, unit, name string) error {
 	}
 	properties := []property{
 		{"Description", dbus.MakeVariant("jail: " + name)},
-		{"PIDs", dbus.MakeVariant([]uint32{uint32(os.Getpid())})},
+		{"PIDs", dbus.MakeVariant([]uint32{uint32(os.Getpid()), uint32(w.pid)})},
 		{"Delegate", dbus.MakeVariant(true)},
 		// A scope that failed would otherwise stay in the list of units (systemd.unit(5)).
 		{"CollectMode", dbus.MakeVariant("inactive-or-failed")},
 	}
 	var job dbus.ObjectPath
+	w.asks()
 	if err := manager.CallWithContext(ctx, managerIface+".StartTransientUnit", 0, unit, "fail", properties, []auxiliary{}).Store(&job); err != nil {
 		return fmt.Errorf("start %s: %w", unit, err)
 	}

@@ -70,10 +70,11 @@ func (w *work) buildV1() (g *Group, refused Refusals, err error) {
 	}
 	g.dirs = append(g.dirs, dirs...)
 	// One watcher for all of it: its list has to be complete before the first folder is made.
-	watch, err := startWatcher(w.choresAfterDeath(g, route{}))
+	watch, err := startWatcher()
 	if err != nil {
 		return g, nil, err
 	}
+	watch.does(w.choresAfterDeath(g, route{}))
 	g.watch.stop() // the v2 group's own, relieved
 	g.watch = watch
 	for _, d := range dirs {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,26 +41,41 @@ type watcher struct {
 	stack  []byte
 }
 
-// orders is what the watcher reads. It stays untouched and referenced until the watcher has ended.
+// orders is what the watcher reads, in memory that it shares with jail. They stay referenced until it has ended.
 type orders struct {
 	jail   uintptr // pidfd
-	chores []chore
+	stage  uint32  // atomic
+	chores []chore // jail sets them before stageMade
 	poll   unix.PollFd
 	pause  unix.Timespec
+	group  [2]membership // the watcher's own, at first and now
+}
+
+// The stages of a group's making.
+const (
+	stageNone  = iota // nothing has been made or asked for
+	stageAsked        // a manager has been asked for a scope, and to put jail and the watcher into it
+	stageMade         // the chores are complete
+)
+
+// membership is what /proc/self/cgroup says; its beginning, should it be longer.
+type membership struct {
+	text [512]byte
+	size uintptr
 }
 
 // stackSize is ample: watchFor and what it calls are nosplit, which the linker keeps below 800 bytes.
 const stackSize = 8 << 10
 
-// startWatcher starts the watcher. It must be called before what the chores tidy up exists.
-func startWatcher(chores []chore) (*watcher, error) {
+// startWatcher starts the watcher. It must be called before what it shall tidy up exists.
+func startWatcher() (*watcher, error) {
 	// A pidfd tells of jail's end whatever other processes hold open, which a pipe would not.
 	jail, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("watch over the cgroup: pidfd_open: %w", err)
 	}
 	defer unix.Close(jail)
-	w := &watcher{orders: &orders{jail: uintptr(jail), chores: chores}, stack: make([]byte, stackSize)}
+	w := &watcher{orders: &orders{jail: uintptr(jail)}, stack: make([]byte, stackSize)}
 	w.orders.poll = unix.PollFd{Fd: int32(jail), Events: unix.POLLIN}
 	top := uintptr(unsafe.Pointer(unsafe.SliceData(w.stack))) + stackSize
 	syscall.ForkLock.Lock()
@@ -71,6 +88,15 @@ func startWatcher(chores []chore) (*watcher, error) {
 	}
 	w.pid = pid
 	return w, nil
+}
+
+// asks tells the watcher that a manager is being asked for a scope.
+func (w *watcher) asks() { atomic.StoreUint32(&w.orders.stage, stageAsked) }
+
+// does gives the watcher its chores. It is called once, before what they tidy up exists.
+func (w *watcher) does(chores []chore) {
+	w.orders.chores = chores
+	atomic.StoreUint32(&w.orders.stage, stageMade)
 }
 
 // stop ends the watcher, when there is nothing left to do for it.
@@ -119,18 +145,62 @@ func watchFor(o *orders) {
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, o.jail+1, ^uintptr(0)>>32, 0)
 	syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(&slash[0])), 0, 0)
 	syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&watcherName[0])), 0)
+	o.group[0].read()
 	for {
 		_, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&o.poll)), 1, 0, 0, 0, 0)
 		if errno == 0 {
 			break
 		}
 	}
-	for i := range o.chores {
-		o.chores[i].afterDeath(&o.pause)
+	if o.stage == stageAsked {
+		o.awaitScope()
+	}
+	if o.stage == stageMade {
+		for i := range o.chores {
+			o.chores[i].afterDeath(&o.pause)
+		}
 	}
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+}
+
+// awaitScope stays until the manager has put the watcher into the scope. Were it gone by then like jail, or only
+// about to go, the scope would begin empty: then no change of its cgroup.events ever comes, by which a manager learns
+// that a scope is over, and it stays for good. So seen with systemd 247 and 257.
+//
+//go:nosplit
+//go:norace
+func (o *orders) awaitScope() {
+	o.pause.Nsec = 10_000_000
+	for range scopePatience / (10 * time.Millisecond) * 3 / 2 {
+		o.group[1].read()
+		if o.group[1].size != o.group[0].size {
+			return
+		}
+		for i := uintptr(0); i < o.group[0].size; i++ {
+			if o.group[1].text[i] != o.group[0].text[i] {
+				return
+			}
+		}
+		syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&o.pause)), 0, 0)
+	}
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *membership) read() {
+	m.size = 0
+	fd, _, errno := syscall.RawSyscall6(syscall.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(&procSelfCgroup[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if errno != 0 {
+		return
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&m.text[0])), uintptr(len(m.text)))
+	if errno == 0 {
+		m.size = n
+	}
+	syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
 }
 
 // afterDeath is the chore as the watcher does it.
@@ -165,6 +235,7 @@ func (c *chore) afterDeath(pause *unix.Timespec) {
 const atCwd = ^uintptr(0) - 99
 
 var (
-	slash       = [...]byte{'/', 0}
-	watcherName = [...]byte{'j', 'a', 'i', 'l', '-', 's', 'w', 'e', 'e', 'p', 0}
+	slash          = [...]byte{'/', 0}
+	procSelfCgroup = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/', 'c', 'g', 'r', 'o', 'u', 'p', 0}
+	watcherName    = [...]byte{'j', 'a', 'i', 'l', '-', 's', 'w', 'e', 'e', 'p', 0}
 )
