@@ -166,7 +166,7 @@ func run(program *os.File, spec []byte) ([]byte, error) {
 	case state.ExitCode() == 1 && complaint != "":
 		return nil, errors.New(complaint)
 	case !state.Success():
-		return nil, fmt.Errorf("filter compiler: %s\n%s", state, complaint)
+		return nil, fmt.Errorf("filter compiler: %s (a filter that takes so long or so much memory is refused) %s", state, complaint)
 	case broken != nil:
 		return nil, fmt.Errorf("talk to the filter compiler: %w", broken)
 	}
