@@ -52,11 +52,22 @@ func (p *pane) screen() string { return p.do("capture-pane", "-p") }
 // sees waits until a line of the screen is the text, or ends with it.
 func (p *pane) sees(text string) {
 	p.t.Helper()
+	p.waits(text, func(line string) bool { return line == text || strings.HasSuffix(line, text) })
+}
+
+// shows waits until a line of the screen contains the text.
+func (p *pane) shows(text string) {
+	p.t.Helper()
+	p.waits(text, func(line string) bool { return strings.Contains(line, text) })
+}
+
+func (p *pane) waits(text string, holds func(line string) bool) {
+	p.t.Helper()
 	end := time.Now().Add(30 * time.Second)
 	for {
 		screen := p.screen()
 		for _, line := range strings.Split(screen, "\n") {
-			if line = strings.TrimRight(line, " "); line == text || strings.HasSuffix(line, text) {
+			if holds(strings.TrimRight(line, " ")) {
 				return
 			}
 		}
@@ -94,7 +105,7 @@ func TestAnInteractiveShell(t *testing.T) {
 	p.sees("status 130")
 
 	p.line("vim -u NONE /tmp/note")
-	p.sees(`"/tmp/note" [New]`)
+	p.shows(`"/tmp/note" [New`)
 	p.types("i", "written in vim", "Escape")
 	p.types(":wq", "Enter")
 	p.line("clear; cat /tmp/note")
