@@ -28,7 +28,7 @@ func (w *work) build(r route) (*Group, Refusals, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		dir, err := askForScope(r.address, w.name()+".scope", w.options, watch)
+		dir, err := askForScope(r.address, scopeRequest{w.name() + ".scope", w.options.Name, w.options.Root, w.v2, watch})
 		if err != nil {
 			watch.stop()
 			return nil, nil, err

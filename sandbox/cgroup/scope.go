@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -36,18 +38,29 @@ type auxiliary struct {
 	Properties []property
 }
 
-// askForScope has the systemd manager make a scope for this process, and gives the scope's group. A scope has to
-// hold a process from the start, and only what is in the scope may clone into its groups, because that needs the
-// right to write cgroup.procs of the nearest common group; so it is jail itself that goes there, and with it the
-// watcher, which is the last to leave. Then the scope is empty, and systemd removes it.
-func askForScope(addresses []string, unit string, o Options, w *watcher) (string, error) {
+// A scopeRequest is for a scope that holds the watcher and jail.
+type scopeRequest struct {
+	unit, name string
+	root, v2   string // Options.Root, and where cgroup v2 is mounted
+	watch      *watcher
+}
+
+// askForScope has the systemd manager make a scope, and gives the scope's group. Only what is in a delegated group
+// may clone into its sub-groups, because that needs the right to write cgroup.procs of the nearest common group: so
+// jail itself has to go there, into the sub-group "outside".
+//
+// A scope has to hold a process from the start, and this one begins with the watcher, not with jail. It must not
+// begin empty, as it would when jail is killed in just that moment: a manager learns by a change of cgroup.events that
+// a scope is over, and none would ever come. Nor must one of several processes be gone by then: the scope fails, is
+// forgotten, and its folder stays because the others are in it. Both were seen, with systemd 247 and 257.
+func askForScope(addresses []string, q scopeRequest) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), scopePatience)
 	defer cancel()
 	var errs []error
 	for _, address := range addresses {
-		err := startScope(ctx, address, unit, o.Name, w)
+		dir, err := startScope(ctx, address, q)
 		if err == nil {
-			return scopeDir(o.Root, unit)
+			return dir, nil
 		}
 		errs = append(errs, fmt.Errorf("systemd at %s: %w", strings.TrimPrefix(address, "unix:path="), err))
 		// Only a manager that could not be reached is worth a second address. Another answer would be the same.
@@ -61,14 +74,14 @@ func askForScope(addresses []string, unit string, o Options, w *watcher) (string
 
 var errNoAuth = errors.New("the connection was not authenticated")
 
-func startScope(ctx context.Context, address, unit, name string, w *watcher) error {
+func startScope(ctx context.Context, address string, q scopeRequest) (string, error) {
 	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer conn.Close()
 	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
-		return fmt.Errorf("%w: %w", errNoAuth, err)
+		return "", fmt.Errorf("%w: %w", errNoAuth, err)
 	}
 	signals := make(chan *dbus.Signal, 64)
 	conn.Signal(signals)
@@ -76,28 +89,43 @@ func startScope(ctx context.Context, address, unit, name string, w *watcher) err
 	// The manager's private socket has no bus behind it: no greeting, and every signal comes unasked.
 	if !strings.HasSuffix(address, "/systemd/private") {
 		if err := conn.Hello(); err != nil {
-			return err
+			return "", err
 		}
 		if err := conn.AddMatchSignalContext(ctx, dbus.WithMatchInterface(managerIface), dbus.WithMatchMember("JobRemoved"), dbus.WithMatchObjectPath(managerPath)); err != nil {
-			return err
+			return "", err
 		}
 		if err := manager.CallWithContext(ctx, managerIface+".Subscribe", 0).Err; err != nil {
-			return err
+			return "", err
 		}
 	}
 	properties := []property{
-		{"Description", dbus.MakeVariant("jail: " + name)},
-		{"PIDs", dbus.MakeVariant([]uint32{uint32(os.Getpid()), uint32(w.pid)})},
+		{"Description", dbus.MakeVariant("jail: " + q.name)},
+		{"PIDs", dbus.MakeVariant([]uint32{uint32(q.watch.pid)})},
 		{"Delegate", dbus.MakeVariant(true)},
 		// A scope that failed would otherwise stay in the list of units (systemd.unit(5)).
 		{"CollectMode", dbus.MakeVariant("inactive-or-failed")},
 	}
 	var job dbus.ObjectPath
-	w.asks()
-	if err := manager.CallWithContext(ctx, managerIface+".StartTransientUnit", 0, unit, "fail", properties, []auxiliary{}).Store(&job); err != nil {
-		return fmt.Errorf("start %s: %w", unit, err)
+	q.watch.asks()
+	if err := manager.CallWithContext(ctx, managerIface+".StartTransientUnit", 0, q.unit, "fail", properties, []auxiliary{}).Store(&job); err != nil {
+		return "", fmt.Errorf("start %s: %w", q.unit, err)
 	}
-	return awaitJob(ctx, signals, job, unit)
+	if err := awaitJob(ctx, signals, job, q.unit); err != nil {
+		return "", err
+	}
+	dir, err := q.dir()
+	if err != nil {
+		return "", err
+	}
+	if err := unix.Mkdir(filepath.Join(dir, outside), 0o755); err != nil {
+		return "", &fs.PathError{Op: "mkdir", Path: filepath.Join(dir, outside), Err: err}
+	}
+	// The manager has the way there that jail lacks: across from the session's group, with the help of pid 1.
+	both := []uint32{uint32(os.Getpid()), uint32(q.watch.pid)}
+	if err := manager.CallWithContext(ctx, managerIface+".AttachProcessesToUnit", 0, q.unit, "/"+outside, both).Err; err != nil {
+		return "", fmt.Errorf("go to %s: %w", q.unit, err)
+	}
+	return dir, nil
 }
 
 // awaitJob waits for JobRemoved, which carries id, job, unit and result.
@@ -121,14 +149,15 @@ func awaitJob(ctx context.Context, signals <-chan *dbus.Signal, job dbus.ObjectP
 	}
 }
 
-// scopeDir finds the group in which this process now is.
-func scopeDir(root, unit string) (string, error) {
-	m, err := look(root)
+// dir finds the scope's group, which is where the watcher now is.
+func (q scopeRequest) dir() (string, error) {
+	text, err := read(fmt.Sprintf("%s/proc/%d/cgroup", q.root, q.watch.pid))
 	if err != nil {
 		return "", err
 	}
-	if len(m.groups) > 0 && filepath.Base(m.groups[0].dir) == unit {
-		return m.groups[0].dir, nil
+	path := parseMembership(text)[""]
+	if filepath.Base(path) != q.unit {
+		return "", fmt.Errorf("start %s: done, but its process is in %s", q.unit, path)
 	}
-	return "", fmt.Errorf("start %s: done, but jail is in %s", unit, m.ownDir())
+	return filepath.Join(q.v2, path), nil
 }

@@ -54,7 +54,7 @@ type orders struct {
 // The stages of a group's making.
 const (
 	stageNone  = iota // nothing has been made or asked for
-	stageAsked        // a manager has been asked for a scope, and to put jail and the watcher into it
+	stageAsked        // a manager has been asked for a scope, and to put the watcher into it
 	stageMade         // the chores are complete
 )
 
@@ -165,9 +165,7 @@ func watchFor(o *orders) {
 	}
 }
 
-// awaitScope stays until the manager has put the watcher into the scope. Were it gone by then like jail, or only
-// about to go, the scope would begin empty: then no change of its cgroup.events ever comes, by which a manager learns
-// that a scope is over, and it stays for good. So seen with systemd 247 and 257.
+// awaitScope stays until the manager has put the watcher into the scope, which must not begin without a process.
 //
 //go:nosplit
 //go:norace
