@@ -5,6 +5,7 @@ package guest
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -71,5 +72,12 @@ func refused(t *testing.T, r result, words ...string) {
 		if !strings.Contains(r.stderr, word) {
 			t.Errorf("the message lacks %q: %s", word, r.stderr)
 		}
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

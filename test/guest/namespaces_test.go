@@ -11,6 +11,7 @@ import (
 func TestRootUserNamespacesSwitchedOff(t *testing.T) {
 	need.Guest(t)
 	need.Root(t)
+	need.UserNamespaces(t)
 	for _, name := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone"} {
 		t.Run(name, func(t *testing.T) {
 			command := asUser("tester", jailed(t)...)
@@ -46,6 +47,7 @@ func setSysctl(t *testing.T, name, value string) string {
 func TestRootInAChroot(t *testing.T) {
 	need.Guest(t)
 	need.Root(t)
+	need.UserNamespaces(t)
 	// All mounts are made in a mount namespace that ends with the command.
 	inside := func(where string) result {
 		script := `mount --rbind / /mnt; ` + where + ` setpriv --reuid tester --regid tester --init-groups --inh-caps=-all env HOME=/home/tester "$@"`
@@ -61,6 +63,7 @@ func TestRootInAChroot(t *testing.T) {
 func TestRootInAContainerWithAMaskedProc(t *testing.T) {
 	need.Guest(t)
 	need.Root(t)
+	need.UserNamespaces(t)
 	inside := func(mask string) result {
 		script := mask + ` exec setpriv --reuid tester --regid tester --init-groups --inh-caps=-all --bounding-set=-all env HOME=/home/tester "$@"`
 		return run(t, append([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-ec", script, "sh"}, jailed(t)...)...)
@@ -71,8 +74,22 @@ func TestRootInAContainerWithAMaskedProc(t *testing.T) {
 
 func TestPlainSandbox(t *testing.T) {
 	need.Plain(t)
+	need.UserNamespaces(t)
 	if name, err := os.ReadFile("/proc/1/comm"); err != nil || string(name) == "systemd\n" {
 		t.Fatalf("pid 1 is %q (%v), want no systemd", name, err)
 	}
 	started(t, run(t, jailed(t)...))
+}
+
+// Linux 5.10 lacks mount_setattr(2), without which a tree cannot be made read-only with everything mounted below it.
+func TestKernelTooOld(t *testing.T) {
+	release := need.Guest(t)
+	if have := need.KernelVersion(t); have[0] > 5 || have[1] >= 12 {
+		started(t, run(t, jailed(t)...))
+		if release == "bullseye" {
+			t.Errorf("bullseye has Linux %d.%d, want the old one that this test is for", have[0], have[1])
+		}
+		return
+	}
+	refused(t, run(t, jailed(t)...), "mount_setattr", "Linux 5.12")
 }

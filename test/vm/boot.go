@@ -171,10 +171,11 @@ func (g *guest) waitForLogin() error {
 			return fmt.Errorf("no login service after %v\n%s", bootLimit, g.lastWords())
 		}
 	}
-	ready := "true"
+	ready := localCopies
 	if !g.boot.plain {
-		// Lingering starts the manager at boot, but nothing waits for it before logins are possible.
-		ready = "systemctl start user@1000.service"
+		// Lingering starts the manager at boot, but nothing waits for it, nor for the shared folders, before logins
+		// are possible.
+		ready = "systemctl start src.mount stage.mount user@1000.service\n" + localCopies
 	}
 	var out []byte
 	var err error
@@ -186,6 +187,16 @@ func (g *guest) waitForLogin() error {
 	}
 	return fmt.Errorf("%s: %w: %s\n%s", ready, err, out, g.lastWords())
 }
+
+// localCopies makes room in the guest's memory for the programs that refresh copies: run from the shared folder they
+// take ten times longer, since every page of them is fetched from the host anew. Without --make-private what is mounted on
+// top would show in the bind as well: systemd shares all mounts.
+const localCopies = `set -e
+mount --make-private /src && mount --make-private /stage
+mkdir -p /host/src /host/stage
+mount --bind /src /host/src && mount -t tmpfs -o mode=755 bin /src/bin
+mount --bind /stage /host/stage && mount -t tmpfs -o mode=755 stage /stage
+`
 
 // answers tells whether the guest's login service greets. QEMU itself accepts connections from the start.
 func (g *guest) answers() bool {

@@ -80,6 +80,19 @@ func (g *guest) setting() string {
 		g.boot.release, init, os.Getenv("CI"))
 }
 
+// refresh copies what the host has built since into the guest.
+func (g *guest) refresh() error {
+	out, err := g.output("root", `for file in /host/src/bin/* /host/stage/*; do
+	case $file in */golangci-lint*|*'*') continue ;; */src/*) to=/src/bin ;; *) to=/stage ;; esac
+	[ "$file" -nt "$to/${file##*/}" ] || continue
+	cp -p --remove-destination "$file" "$to/" || exit
+done`)
+	if err != nil {
+		return fmt.Errorf("copy programs into the guest: %w: %s", err, out)
+	}
+	return nil
+}
+
 // output runs a shell's command line and gives what it printed.
 func (g *guest) output(user, command string) ([]byte, error) {
 	cmd := g.ssh(user, []string{command})

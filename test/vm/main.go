@@ -128,6 +128,9 @@ func (h home) run(args []string) error {
 			defer g.stop()
 		}
 		defer g.stopOnSignal()()
+		if err := g.refresh(); err != nil {
+			return err
+		}
 		if args[0] == "shell" {
 			return g.shell(*user)
 		}

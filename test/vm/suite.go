@@ -116,6 +116,9 @@ func (h home) testIn(b boot, suites []suite, only choice) (failed []string, err 
 	}
 	defer g.stop()
 	defer g.stopOnSignal()()
+	if err := g.refresh(); err != nil {
+		return nil, err
+	}
 	for _, s := range suites {
 		filter := only.tests
 		if b.plain {
