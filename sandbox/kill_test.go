@@ -36,7 +36,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	span := 2 * time.Since(began)
 
 	started := 0
-	for i := 0; i < 200; i++ {
+	for range rounds {
 		cmd := command(t, b)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -58,10 +58,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if after := hostState(t, data); after != before {
 		t.Errorf("something is left on the host:\nbefore\n%s\nafter\n%s", before, after)
 	}
-	if started == 0 || started == 200 {
-		t.Errorf("the kills did not fall on both sides of the start: %d of 200 were started", started)
+	if started == 0 || started == rounds {
+		t.Errorf("the kills did not fall on both sides of the start: %d of %d were started", started, rounds)
 	}
-	t.Logf("%d of 200 had started their program when killed", started)
+	t.Logf("%d of %d had started their program when killed", started, rounds)
 }
 
 // programRuns tells whether a process with the mark on its command line is there.
@@ -77,8 +77,9 @@ func programRuns(mark string) bool {
 
 func TestAHundredAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
-	errs := make(chan error, 100)
-	for i := range 100 {
+	count := min(rounds, 100)
+	errs := make(chan error, count)
+	for i := range count {
 		cmd := command(t, shellBundle(fmt.Sprintf("sleep 0.2; echo %d", i)))
 		wg.Add(1)
 		go func() {
