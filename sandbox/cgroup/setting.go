@@ -47,6 +47,12 @@ func settings(res *specs.LinuxResources) ([]setting, Refusals) {
 	return t.set, t.refused
 }
 
+// Asked says whether resources ask for a limit at all: a list of devices is none.
+func Asked(res *specs.LinuxResources) bool {
+	set, refused := settings(res)
+	return len(set)+len(refused) > 0
+}
+
 type translation struct {
 	at      string
 	set     []setting

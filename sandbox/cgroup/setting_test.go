@@ -166,6 +166,9 @@ func TestSettings(t *testing.T) {
 			if got := lines(settings(test.res)); got != test.v2 {
 				t.Errorf("cgroup v2:\n%s\nwant:\n%s", got, test.v2)
 			}
+			if got, want := Asked(test.res), test.v2 != ""; got != want {
+				t.Errorf("asked for a limit: %v, want %v", got, want)
+			}
 			limits, refused := settingsV1(test.res)
 			var set []setting
 			for _, l := range limits {
