@@ -111,7 +111,7 @@ func (g *guest) stop() {
 	}
 	if g.ended != nil {
 		select {
-		case <-g.ended:
+		case <-g.ended: //nolint:errcheck // it was killed, and says so
 		case <-time.After(10 * time.Second):
 		}
 	}
