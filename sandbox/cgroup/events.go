@@ -23,9 +23,11 @@ func (g *Group) Events() Events {
 	case g.v1["memory"] != "":
 		text, _ := get(filepath.Join(g.v1["memory"], "memory.oom_control"))
 		e.OOMKills = keyed(text)["oom_kill"]
-		// Where memory and swap share a limit, its counter is the one that moves.
-		e.OOMs = readNumber(filepath.Join(g.v1["memory"], "memory.failcnt")).Value +
-			readNumber(filepath.Join(g.v1["memory"], "memory.memsw.failcnt")).Value
+		e.OOMs = readNumber(filepath.Join(g.v1["memory"], "memory.failcnt")).Value
+		// Where memory and swap share a limit no counter moves, but the peak shows that it was reached.
+		if e.OOMs == 0 && (reached(g.v1["memory"], "memory") || reached(g.v1["memory"], "memory.memsw")) {
+			e.OOMs = e.OOMKills
+		}
 	case g.dir != "":
 		text, _ := get(filepath.Join(g.dir, "memory.events"))
 		all := keyed(text)
@@ -42,6 +44,13 @@ func (g *Group) Events() Events {
 		}
 	}
 	return e
+}
+
+// reached says whether a counter of cgroup v1 has been at its limit.
+func reached(dir, counter string) bool {
+	peak := readNumber(filepath.Join(dir, counter+".max_usage_in_bytes"))
+	limit := readNumber(filepath.Join(dir, counter+".limit_in_bytes"))
+	return peak.Known && limit.Known && peak.Value >= limit.Value
 }
 
 // A Cause explains in one line what a limit did to the program.

@@ -52,11 +52,17 @@ func TestRootV1MemoryKillIsExplained(t *testing.T) {
 	if !strings.Contains(free.Output, "got 160 MB") {
 		t.Fatalf("without a limit the program shall get its memory: %+v", free)
 	}
-	out := supervised(t, order{Options: Options{Name: "hog"}, Res: &specs.LinuxResources{Memory: memoryLimit(64 << 20)}, Program: "hog"})
-	if out.Exit != "signal: killed" || len(out.Causes) != 1 ||
-		out.Causes[0].Text != "out of memory: the kernel killed 1 process that had reached the memory limit of 64 MiB" ||
-		out.Causes[0].Pointer != "/linux/resources/memory/limit" {
-		t.Errorf("%s %s, causes %+v", out.Err, out.Exit, out.Causes)
+	both := memoryLimit(64 << 20)
+	both.Swap = both.Limit
+	for name, mem := range map[string]*specs.LinuxMemory{"memory": memoryLimit(64 << 20), "memory and swap": both} {
+		t.Run(name, func(t *testing.T) {
+			out := supervised(t, order{Options: Options{Name: "hog"}, Res: &specs.LinuxResources{Memory: mem}, Program: "hog"})
+			if out.Exit != "signal: killed" || len(out.Causes) != 1 ||
+				out.Causes[0].Text != "out of memory: the kernel killed 1 process that had reached the memory limit of 64 MiB" ||
+				out.Causes[0].Pointer != "/linux/resources/memory/limit" {
+				t.Errorf("%s %s, causes %+v", out.Err, out.Exit, out.Causes)
+			}
+		})
 	}
 }
 
