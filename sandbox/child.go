@@ -104,6 +104,9 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 				if c.nr == unix.SYS_EXECVE && errno == unix.EACCES {
 					shared.denied = 1
 				}
+				if c.slot != noSlot { // no descriptor: what the slot held before, at first 0, belongs to others
+					slots[c.slot&(numSlots-1)] = ^uintptr(0)
+				}
 				continue
 			}
 			shared.row, shared.errno, shared.failed = uint32(pc-1), uint32(errno), 1
