@@ -24,6 +24,9 @@ GO_FILES := $(shell find cmd policy sandbox netsetup profiles -type f ! -name '*
 # The static program around libseccomp that sandbox/seccomp embeds, and what it is made from.
 SECCOMP  := sandbox/seccomp/embedded/jail-seccomp
 SECCOMP_FILES := $(filter sandbox/seccomp/%,$(GO_FILES))
+# The network gateway that netsetup/program embeds.
+GATEWAY  := netsetup/program/embedded/jail-net-gateway
+GATEWAY_FILES := $(filter netsetup/%,$(GO_FILES))
 GOLANGCI := v2.15.0
 
 help: ## list these targets
@@ -49,10 +52,10 @@ test-race: ## run the tests under the race detector
 	@$(MAKE) --no-print-directory build bin/as-user
 	@test/all -race $(GOTEST) $(PACKAGES)
 
-lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) ## golangci-lint with the import rules, gofmt, go vet
+lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) $(GATEWAY) ## golangci-lint with the import rules, gofmt, go vet
 	@test/lint $<
 
-fuzz: $(SECCOMP) ## run every fuzz target for FUZZTIME (60s)
+fuzz: $(SECCOMP) $(GATEWAY) ## run every fuzz target for FUZZTIME (60s)
 	@test/fuzz $(FUZZTIME)
 
 bench: ## start-up time side by side with bubblewrap, firejail, runc, crun, a minimal C program
@@ -86,12 +89,16 @@ bin/version: FORCE
 	@mkdir -p bin
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
-bin/jail: $(GO_FILES) $(SECCOMP) go.mod go.sum bin/version
+bin/jail: $(GO_FILES) $(SECCOMP) $(GATEWAY) go.mod go.sum bin/version
 	CGO_ENABLED=0 $(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/jail
 	@touch $@
 
 $(SECCOMP): $(SECCOMP_FILES) go.mod go.sum
 	go generate ./sandbox/seccomp
+	@touch $@
+
+$(GATEWAY): $(GATEWAY_FILES) go.mod go.sum
+	go generate ./netsetup/program
 	@touch $@
 
 bin/as-user: $(wildcard test/user/*.go) go.mod

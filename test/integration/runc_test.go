@@ -64,6 +64,8 @@ filesystem:
 		t.Fatalf("runc: %v\n%s%s", err, out.String(), errs.String())
 	}
 	theirs := lines(out.String())
+	// Where the kernel has /proc/kcore runc links /dev/core to it, which no specification asks for.
+	theirs["list:/dev"] = strings.TrimPrefix(theirs["list:/dev"], "core ")
 	for _, name := range names {
 		if ours[name] != direct[name] && name != "mounts" {
 			t.Errorf("%s\n  the profile: %s\n  its bundle:  %s", name, direct[name], ours[name])

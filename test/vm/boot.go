@@ -174,8 +174,9 @@ func (g *guest) waitForLogin() error {
 	ready := localCopies
 	if !g.boot.plain {
 		// Lingering starts the manager at boot, but nothing waits for it, nor for the shared folders, before logins
-		// are possible.
-		ready = "systemctl start src.mount stage.mount user@1000.service\n" + localCopies
+		// are possible. Root lingers too: the mount of its /run/user must not go in the middle of a test that looks
+		// for mounts left behind.
+		ready = "loginctl enable-linger root; systemctl start src.mount stage.mount user@1000.service\n" + localCopies
 	}
 	var out []byte
 	var err error

@@ -29,12 +29,33 @@ func (g *guest) log() string { return filepath.Join(g.dir, "console.log") }
 
 // running finds a guest that `start` left.
 func (h home) running(b boot) (*guest, error) {
-	dir := h.state(b)
-	text, err := os.ReadFile(filepath.Join(dir, "guest"))
+	g, err := readGuest(h.state(b))
 	if err != nil {
 		return nil, fmt.Errorf("no %s guest is running: %w", b, err)
 	}
-	g := &guest{boot: b, dir: dir}
+	g.boot = b
+	return g, nil
+}
+
+// imagesInUse are the folders of the images that guests which stay run from.
+func (h home) imagesInUse() map[string]bool {
+	used := map[string]bool{}
+	states, _ := filepath.Glob(filepath.Join(h.cache, "running-*"))
+	for _, dir := range states {
+		if g, err := readGuest(dir); err == nil {
+			used[filepath.Dir(g.key)] = true
+		}
+	}
+	return used
+}
+
+// readGuest reads what start wrote about a guest, and sees whether it still runs.
+func readGuest(dir string) (*guest, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "guest"))
+	if err != nil {
+		return nil, err
+	}
+	g := &guest{dir: dir}
 	var image string
 	if _, err := fmt.Sscan(string(text), &g.pid, &g.port, &image); err != nil {
 		return nil, fmt.Errorf("%s/guest: %w", dir, err)
@@ -43,7 +64,7 @@ func (h home) running(b boot) (*guest, error) {
 	// The number may be another process's by now.
 	line, err := os.ReadFile("/proc/" + strconv.Itoa(g.pid) + "/cmdline")
 	if err != nil || !strings.Contains(string(line), fmt.Sprintf("127.0.0.1:%d-:22", g.port)) {
-		return nil, fmt.Errorf("no %s guest is running: process %d has ended", b, g.pid)
+		return nil, fmt.Errorf("process %d has ended", g.pid)
 	}
 	return g, nil
 }

@@ -103,14 +103,16 @@ func recipeName(release string) (string, error) {
 	return release + "-" + hex.EncodeToString(sum.Sum(nil))[:12], err
 }
 
-// removeOld removes images of the same release made from another recipe: each takes half a gigabyte.
+// removeOld removes images of the same release made from another recipe, half a gigabyte each, unless a guest that
+// stays still runs from one.
 func (h home) removeOld(release, keep string) error {
 	others, err := filepath.Glob(filepath.Join(h.cache, release+"-????????????"))
 	if err != nil {
 		return err
 	}
+	inUse := h.imagesInUse()
 	for _, dir := range others {
-		if filepath.Base(dir) != keep {
+		if filepath.Base(dir) != keep && !inUse[dir] {
 			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
