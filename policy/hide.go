@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +34,23 @@ func (t *tree) hide() {
 	}
 }
 
+// coverable is the file of the host that has to be covered to hide a path: itself, nothing where it does not
+// exist, and where a directory above it cannot be searched that directory, because the program may open it again.
+func (t *tree) coverable(p string) string {
+	f := t.r.look.walk(p)
+	for dir := p; f.err != nil; {
+		if !errors.Is(f.err, fs.ErrPermission) || dir == "/" {
+			return ""
+		}
+		dir = path.Dir(dir)
+		f = t.r.look.walk(dir)
+	}
+	if f.path == "/" {
+		return ""
+	}
+	return f.path
+}
+
 // hidePath hides one path inside, and the host's file of that name wherever
 // else it is shown.
 func (t *tree) hidePath(h *hideItem, p string) {
@@ -40,18 +59,18 @@ func (t *tree) hidePath(h *hideItem, p string) {
 	}
 	s := t.view.resolve(p, true)
 	hosts := make([]string, 0, 2)
-	if s.exists && s.host != "" {
-		if f := t.r.look.walk(s.host); f.err == nil {
-			hosts = append(hosts, f.path)
+	if s.host != "" {
+		if host := t.coverable(s.host); host != "" && (s.exists || host != s.host) {
+			hosts = append(hosts, host)
 		}
 	}
-	if f := t.r.look.walk(p); f.err == nil && !slices.Contains(hosts, f.path) {
-		hosts = append(hosts, f.path)
+	if host := t.coverable(p); host != "" && !slices.Contains(hosts, host) {
+		hosts = append(hosts, host)
 	}
 	for _, host := range hosts {
 		t.hideHost(h, host)
 	}
-	if !s.exists && s.entry != nil && s.entry.Kind == KindRW && !isPattern(h.pattern) {
+	if len(hosts) == 0 && !s.exists && s.entry != nil && s.entry.Kind == KindRW && !isPattern(h.pattern) {
 		t.r.warn(h.origin, h.key+".path", printable(p)+" does not exist now, so there is nothing to hide; what is made there during the run can be seen",
 			"make it before the start")
 	}

@@ -62,6 +62,9 @@ func Compile(b *Bundle, f *Facts) (*Plan, error) {
 			return nil, err
 		}
 	}
+	if len(c.plan.steps) >= joinStep {
+		return nil, c.failf("/", "config.json", "asks for %d steps, more than a plan can have", len(c.plan.steps))
+	}
 	return c.plan, nil
 }
 
@@ -299,7 +302,7 @@ func (c *compiler) begin() error {
 	if c.has(specs.CgroupNamespace) {
 		c.plan.add(inSetup, "", newCgroupNamespace{})
 	}
-	if c.has(specs.UserNamespace) && !c.grants("unshare", "clone3", "mount") {
+	if c.has(specs.UserNamespace) && !c.grantsUserNamespaces() {
 		c.plan.add(inSetup, "", denyUserNamespaces{})
 	}
 	if !c.denies("keyctl") || !c.denies("request_key") || !c.denies("add_key") {
@@ -309,12 +312,40 @@ func (c *compiler) begin() error {
 	return nil
 }
 
-// grants tells whether the system-call filter lets any of the calls through without a condition or there is no filter.
-func (c *compiler) grants(names ...string) bool {
-	for _, n := range names {
-		if !c.denies(n) {
+// grantsUserNamespaces tells whether the system-call filter lets the program make a user namespace, or there is no
+// filter. A rule that wants the bit of CLONE_NEWUSER to be clear grants none.
+func (c *compiler) grantsUserNamespaces() bool {
+	f := c.spec.Linux.Seccomp
+	if f == nil || !c.denies("clone3") {
+		return true
+	}
+	if !refuses(f.DefaultAction) {
+		return true
+	}
+	for _, rule := range f.Syscalls {
+		for _, n := range rule.Names {
+			if (n == "clone" || n == "unshare") && !refuses(rule.Action) && !wantsClear(rule.Args, 0, unix.CLONE_NEWUSER) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wantsClear tells whether a rule holds only where a bit of an argument is clear.
+func wantsClear(args []specs.LinuxSeccompArg, index uint, bit uint64) bool {
+	for _, a := range args {
+		if a.Index == index && a.Op == specs.OpMaskedEqual && a.Value&bit != 0 && a.ValueTwo&bit == 0 {
 			return true
 		}
+	}
+	return false
+}
+
+func refuses(a specs.LinuxSeccompAction) bool {
+	switch a {
+	case specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap:
+		return true
 	}
 	return false
 }
@@ -323,13 +354,6 @@ func (c *compiler) grants(names ...string) bool {
 func (c *compiler) denies(name string) bool {
 	f := c.spec.Linux.Seccomp
 	if f == nil {
-		return false
-	}
-	refuses := func(a specs.LinuxSeccompAction) bool {
-		switch a {
-		case specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap:
-			return true
-		}
 		return false
 	}
 	for _, rule := range f.Syscalls {

@@ -111,7 +111,11 @@ func (c *compiler) rootFolder() error {
 	}
 	// Mount points are still to be made in it, so read-only comes last.
 	c.tree.mounts["/"] = &cover{kind: coverHost, hosts: []string{host}, writable: true}
-	c.plan.add(inSetup, origin, rootBind{source: source{path: host}, recursive: true})
+	bind := rootBind{source: source{path: host}, recursive: true}
+	if c.spec.Root.Readonly {
+		bind.attr, bind.openTop = unix.MOUNT_ATTR_RDONLY, true
+	}
+	c.plan.add(inSetup, origin, bind)
 	if c.spec.Root.Readonly {
 		c.late = append(c.late, plannedStep{inSetup, restrict{"/", unix.MOUNT_ATTR_RDONLY}, origin})
 	}
@@ -136,7 +140,7 @@ func (c *compiler) rootMount(m specs.Mount) error {
 			return c.fail(pointer, "bind "+m.Source+" at /", err)
 		}
 		c.tree.mounts["/"] = &cover{kind: coverHost, hosts: []string{host}, writable: !o.readonly}
-		c.plan.add(inSetup, origin, rootBind{source{path: host}, o.attr, o.recursive})
+		c.plan.add(inSetup, origin, rootBind{source: source{path: host}, attr: o.attr, recursive: o.recursive})
 	case m.Type == "tmpfs":
 		c.tree.mounts["/"] = &cover{kind: coverOwn}
 		c.plan.add(inSetup, origin, rootFS{fstype: "tmpfs", params: o.params, attr: o.attr &^ unix.MOUNT_ATTR_RDONLY})
@@ -479,16 +483,22 @@ func (c *compiler) device(p, pointer string, byDefault bool) error {
 // masks hides and write-protects paths: runtime-spec config-linux.md, "Masked Paths".
 func (c *compiler) masks() error {
 	for i, p := range c.spec.Linux.ReadonlyPaths {
-		pl, err := c.tree.find(p)
-		if err != nil || len(pl.missing) > 0 {
-			continue // OCI: a path that does not exist needs no cover
+		pl, there, err := c.coverable(fmt.Sprintf("/linux/readonlyPaths/%d", i), p)
+		if err != nil {
+			return err
+		}
+		if !there {
+			continue
 		}
 		c.plan.add(inSetup, c.origin(fmt.Sprintf("/linux/readonlyPaths/%d", i)), coverReadonly{pl.path})
 	}
 	for i, p := range c.spec.Linux.MaskedPaths {
 		pointer := fmt.Sprintf("/linux/maskedPaths/%d", i)
-		pl, err := c.tree.find(p)
-		if err != nil || len(pl.missing) > 0 {
+		pl, there, err := c.coverable(pointer, p)
+		if err != nil {
+			return err
+		}
+		if !there {
 			continue
 		}
 		if pl.path == "/" {
@@ -502,6 +512,29 @@ func (c *compiler) masks() error {
 		c.tree.cover(pl.path, &cover{kind: coverOpaque, file: !pl.mode.IsDir()})
 	}
 	return nil
+}
+
+// coverable finds a path that is to be masked or write-protected. One that does not exist needs no cover (OCI).
+// Below a directory that cannot be searched now, but that the program might open again, the directory itself
+// stands for it. What cannot be looked at for another reason is an error: the cover would be missing.
+func (c *compiler) coverable(pointer, p string) (place, bool, error) {
+	if strings.IndexByte(p, 0) >= 0 {
+		return place{}, false, c.failf(pointer, "cover "+p, "the path holds a NUL byte")
+	}
+	pl, err := c.tree.find(p)
+	switch {
+	case err == nil:
+		return pl, len(pl.missing) == 0, nil
+	case errors.Is(err, unix.ENOTDIR):
+		return pl, false, nil
+	case errors.Is(err, unix.EACCES):
+		for dir := path.Dir(path.Clean(p)); dir != "/"; dir = path.Dir(dir) {
+			if up, err := c.tree.find(dir); err == nil && len(up.missing) == 0 {
+				return up, true, nil
+			}
+		}
+	}
+	return pl, false, c.fail(pointer, "cover "+p, err)
 }
 
 // symlinks makes the links that lie on file systems of the sandbox's own.

@@ -230,6 +230,9 @@ func (p *Process) failure() error {
 	a := &p.table.asm
 	row := int(p.shared.row)
 	c := a.rows[row]
+	if int(c.step) >= len(p.plan.steps) {
+		return &Error{What: "join the sandbox's namespaces", Cause: &callError{c.nr, syscall.Errno(p.shared.errno)}, Exit: 125}
+	}
 	s := p.plan.steps[c.step]
 	errno := syscall.Errno(p.shared.errno)
 	e := &Error{Origin: s.origin, What: s.step.String(), Cause: &callError{c.nr, errno}, Exit: 125}

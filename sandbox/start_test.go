@@ -315,3 +315,81 @@ func TestJoiningANetworkNamespace(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
+
+func TestADirectoryAsAStandardStreamIsRefused(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("bait"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := command(t, shellBundle("cat /proc/self/fd/0/secret"))
+	cmd.Stdin = dir
+	out, err := cmd.CombinedOutput()
+	if err == nil || bytes.Contains(out, []byte("bait")) || !bytes.Contains(out, []byte("is a directory")) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A path that cannot be looked at now may be opened by the program later: what is above it is hidden instead.
+func TestHidingBelowAClosedDirectory(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root looks into every directory")
+	}
+	data := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(data, "closed"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "closed", "key"), []byte("bait"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(data, "closed"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.Chmod(filepath.Join(data, "closed"), 0o755) }()
+	script := "chmod 700 /data/closed 2>/dev/null; cat /data/closed/key 2>/dev/null; echo done"
+	b := shellBundle(script)
+	b.Spec.Mounts = append(b.Spec.Mounts, bind(data, "/data"))
+	b.Spec.Linux.MaskedPaths = []string{"/data/closed/key"}
+	if got := sees(t, b); got != "done" {
+		t.Errorf("got %q", got)
+	}
+	b.Spec.Linux.MaskedPaths = nil
+	if got := sees(t, b); !strings.Contains(got, "bait") {
+		t.Errorf("control: got %q", got)
+	}
+}
+
+// Behind a filter that grants no user namespace the kernel's own limit stands as a second lock.
+func TestTheLimitOfUserNamespacesBacksTheFilter(t *testing.T) {
+	plan := func(rules ...specs.LinuxSyscall) string {
+		b := fixedBundle()
+		b.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: rules}
+		p, err := Compile(b, fakeFacts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		_, _ = p.WriteTo(&text)
+		return text.String()
+	}
+	const lock = "allow no user namespace below this one"
+	clear := []specs.LinuxSeccompArg{{Index: 0, Value: 0x7e020000, ValueTwo: 0, Op: specs.OpMaskedEqual}}
+	for name, c := range map[string]struct {
+		rules []specs.LinuxSyscall
+		want  bool
+	}{
+		"neither":     {nil, true},
+		"threads":     {[]specs.LinuxSyscall{{Names: []string{"clone", "unshare"}, Action: specs.ActAllow, Args: clear}}, true},
+		"clone":       {[]specs.LinuxSyscall{{Names: []string{"clone"}, Action: specs.ActAllow}}, false},
+		"clone3":      {[]specs.LinuxSyscall{{Names: []string{"clone3"}, Action: specs.ActAllow}}, false},
+		"another arg": {[]specs.LinuxSyscall{{Names: []string{"unshare"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 1, Value: 0x10000000, Op: specs.OpMaskedEqual}}}}, false},
+	} {
+		if got := strings.Contains(plan(c.rules...), lock); got != c.want {
+			t.Errorf("%s: the lock is there: %t, want %t", name, got, c.want)
+		}
+	}
+}

@@ -112,6 +112,8 @@ type rootBind struct {
 	source
 	attr      uint64
 	recursive bool
+	// openTop leaves the topmost mount writable for now, because mount points are still to be made in it.
+	openTop bool
 }
 
 func (r rootBind) String() string {
@@ -120,6 +122,9 @@ func (r rootBind) String() string {
 
 func (r rootBind) lower(a *assembler) {
 	m := a.bindFrom(r.source, r.attr, 0, r.recursive)
+	if r.openTop {
+		a.setAttr(m, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
+	}
 	a.becomeRoot(m)
 }
 

@@ -25,6 +25,14 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	for fd := range 3 {
+		// Through an opened directory, and ".." from there, the program would leave its root: CVE-2024-21626.
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return Status{Code: 125}, &Error{What: fmt.Sprintf("standard stream %d", fd), Exit: 125,
+				Cause: errors.New("is a directory, through which the program could leave its root")}
+		}
+	}
 	var con *console.Console
 	if p.terminal {
 		var err error

@@ -65,5 +65,10 @@ func (r *runCmd) launchBundle(a *app, flags []flag, words []string) error {
 	if err := r.name(bundle.Spec); err != nil {
 		return err
 	}
+	if bundle.Spec.Process != nil {
+		// Whatever the bundle says of terminals: the caller's own is not handed in (CVE-2017-5226), unless an
+		// annotation says so in words.
+		setTerminal(bundle.Spec, onTerminal())
+	}
 	return a.start(bundle, host)
 }

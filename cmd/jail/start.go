@@ -23,8 +23,7 @@ func onTerminal() bool {
 	return isTerminal(os.Stdin) || isTerminal(os.Stdout) || isTerminal(os.Stderr)
 }
 
-// setTerminal decides what `terminal: auto` means for this start. A bundle that was made elsewhere
-// says itself what it wants.
+// setTerminal decides what `terminal: auto` means for this start.
 func setTerminal(spec *specs.Spec, auto bool) {
 	switch spec.Annotations[annotationTerminal] {
 	case "always":
