@@ -45,7 +45,8 @@ func (p *Plan) cloneError(errno syscall.Errno) error {
 func userNamespaceTrouble(errno syscall.Errno, sysctl func(string) string) (cause, hint string) {
 	switch {
 	case sysctl("user.max_user_namespaces") == "0":
-		return "user namespaces are switched off by the sysctl user.max_user_namespaces=0", "sudo sysctl -w user.max_user_namespaces=15000"
+		return "user namespaces are switched off by the sysctl user.max_user_namespaces=0",
+			"sudo sysctl -w user.max_user_namespaces=15000 (in a container or in another sandbox it is that one which allows none)"
 	case sysctl("kernel.unprivileged_userns_clone") == "0":
 		return "user namespaces of ordinary users are switched off by the sysctl kernel.unprivileged_userns_clone=0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"
 	case sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1" && (errno == syscall.EACCES || errno == syscall.EPERM):
