@@ -191,8 +191,10 @@ func (m *machine) findManager(root string) {
 		m.managerDir, m.managerHas = "/", nil
 		return
 	}
-	run := os.Getenv("XDG_RUNTIME_DIR")
-	if run == "" || root != "" {
+	run := root + os.Getenv("XDG_RUNTIME_DIR")
+	// After su or sudo it may still be somebody else's, or missing.
+	var st unix.Stat_t
+	if unix.Stat(run, &st) != nil || int(st.Uid) != m.uid || run == root {
 		run = root + "/run/user/" + strconv.Itoa(m.uid)
 	}
 	m.managerAt("unix:path="+run+"/systemd/private", run+"/bus")

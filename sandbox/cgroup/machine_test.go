@@ -161,6 +161,7 @@ func TestLook(t *testing.T) {
 }
 
 func TestLookFindsTheManager(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/4711") // another's, as after su
 	id := strconv.Itoa(os.Geteuid())
 	files := map[string]string{
 		"run/systemd/system/": "", "run/systemd/private": "", "run/user/" + id + "/systemd/private": "", "run/user/" + id + "/bus": "",
