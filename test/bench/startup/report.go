@@ -68,6 +68,9 @@ func (r report) print(w io.Writer) {
 			continue
 		}
 		fmt.Fprintf(w, "  %-24s %8.2f %8.2f %8.2f %8.2f   %8.2f\n", m.Name, m.Min, m.Median, m.P90, m.CPU, r.ratio(m.Name, bubblewrap))
+		if m.Misses > 0 {
+			fmt.Fprintf(w, "  %-24s %d starts failed and are left out\n", "", m.Misses)
+		}
 	}
 	if len(r.Missing) > 0 {
 		fmt.Fprintf(w, "  not installed: %s\n", strings.Join(r.Missing, ", "))
