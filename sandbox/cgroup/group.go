@@ -131,40 +131,32 @@ func (w *work) open() (*Group, error) {
 		g.warnings = refused
 		return g, nil
 	}
-	refusals := w.explain(failed)
+	refusals := w.explain(routes, failed)
 	if prefer || len(need) == 0 {
 		return &Group{way: None, text: "no cgroup", file: -1, warnings: refusals}, nil
 	}
 	return nil, refusals
 }
 
-// explain turns "no way" into one refusal for each limit.
-func (w *work) explain(failed []error) Refusals {
-	err := errors.Join(failed...)
-	var all Refusals
+// explain turns "no way" into one refusal for each limit that stands in the way.
+func (w *work) explain(routes []route, failed []error) Refusals {
+	all := slices.Clone(w.refused)
+	if err := errors.Join(failed...); err != nil {
+		return append(all, &Refused{Reason: "every way to one failed", Remedy: "see jail explain", Err: err})
+	}
 	for _, s := range w.set {
-		if err != nil {
-			all = append(all, s.refused("", "every way to a cgroup failed", "see jail explain", err))
-			err = nil // told once
-			continue
-		}
-		if len(failed) > 0 {
+		// What the best way could give is not to blame.
+		if len(routes) > 0 && !slices.Contains(routes[0].lacks, s.controller) {
 			continue
 		}
 		where, reason, remedy := w.whyNot(s.controller)
 		all = append(all, s.refused(where, reason, remedy, nil))
 	}
 	if len(all) == 0 {
-		r := &Refused{Reason: "no way to one was found", Err: err}
-		if len(w.refused) > 0 {
-			r.Controller = w.refused[0].Controller
-		}
-		if err == nil {
-			r.Place, r.Reason, r.Remedy = w.whyNot("memory")
-		}
-		all = append(all, r)
+		where, reason, remedy := w.whyNot("memory")
+		all = append(all, &Refused{Place: where, Reason: reason, Remedy: remedy})
 	}
-	return append(all, w.refused...)
+	return all
 }
 
 // name is the folder's name, new each time.
