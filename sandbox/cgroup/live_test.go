@@ -170,10 +170,17 @@ func freezeAndThaw(t *testing.T, g *Group) {
 	}
 }
 
-func TestWatcherIsNobodysChild(t *testing.T) {
+// noRaceDetector leaves a test to the run without the race detector: under it no watcher lives, and whatever process a
+// watcher belongs to may end with it.
+func noRaceDetector(t testing.TB) {
+	t.Helper()
 	if raceDetector {
-		t.Skip("the race detector ends the watcher; the run without it has this test")
+		t.Skip("the race detector ends the watcher, whose memory is its supervisor's; the run without it has this test")
 	}
+}
+
+func TestWatcherIsNobodysChild(t *testing.T) {
+	noRaceDetector(t)
 	dir := filepath.Join(t.TempDir(), "folder")
 	w, err := startWatcher()
 	if err != nil {

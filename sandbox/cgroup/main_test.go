@@ -180,6 +180,7 @@ func pinThread() func() {
 // start starts a supervisor.
 func start(t testing.TB, o order) (*exec.Cmd, *json.Decoder) {
 	t.Helper()
+	noRaceDetector(t)
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
