@@ -2,6 +2,7 @@ package policy
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,6 +243,9 @@ func (d *decoder) suggestKey(key string, fs *fieldSet) string {
 				return "did you mean `" + f.key + "." + key + "`?"
 			}
 		}
+	}
+	if slices.Contains(deviceNames(), key) {
+		return "it is a set of devices: write `devices: [" + key + "]`"
 	}
 	if len(d.path) > 1 && root.find(key) != nil {
 		return "`" + key + "` stands at the top level of a profile"

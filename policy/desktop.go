@@ -3,6 +3,7 @@ package policy
 import (
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -12,39 +13,49 @@ type rankedVar struct {
 	rank int
 }
 
-// desktop adds the sockets and variables of the session that the profile
+// desktop adds the sockets, files and variables of the session that the profile
 // grants and this session has. What the session does not have is left out: a
-// profile for a browser must also start on a console.
+// profile for a browser must also start on a console. What would protect the
+// session (the filter on its buses, the nested X server) is never left out.
 func (t *tree) desktop() {
 	r := t.r
 	in := mergeSection(r, "desktop", func(f *Fragment) *DesktopSection { return &f.Desktop }, func(f *Fragment) *List[Text] { return &f.Without.Desktop })
 	out := &r.out.Desktop
 	out.Wayland, out.PulseAudio, out.PipeWire, out.Portals = in.Wayland, in.PulseAudio, in.PipeWire, in.Portals
+	out.Notifications, out.Keyring, out.Links = in.Notifications, in.Keyring, in.Links
+	out.Fonts, out.Themes, out.Locale, out.Printing = in.Fonts, in.Themes, in.Locale, in.Printing
 	if in.X11.Set {
 		out.X11 = in.X11
-		out.X11.V = map[string]string{"true": "on", "false": "off", "fallback": "fallback"}[in.X11.V]
-	}
-	if in.Portals.V {
-		r.available("desktop.portals", in.Portals.Origin)
-	}
-	if d := in.DBus; d != nil {
-		out.DBusTalk, out.DBusOwn, out.DBusSee = r.busNames(d.Talk, "talk"), r.busNames(d.Own, "own"), r.busNames(d.See, "see")
-		if len(out.DBusTalk)+len(out.DBusOwn)+len(out.DBusSee) > 0 {
-			r.available("desktop.dbus", d.Origin)
-		}
+		out.X11.V = map[string]string{"true": "on", "false": "off", "fallback": "fallback", "shared": "shared"}[in.X11.V]
 	}
 	d := &display{tree: t}
 	if in.Wayland.V {
-		out.UsesWayland = d.wayland(in.Wayland.Origin)
+		d.wayland(in.Wayland.Origin)
 	}
-	if out.X11.V == "on" || out.X11.V == "fallback" && !out.UsesWayland {
-		out.UsesX11 = d.x11(out.X11.Origin)
+	switch out.X11.V {
+	case "on":
+		d.shared(out.X11.Origin)
+	case "fallback":
+		if out.Compositor == nil {
+			d.shared(out.X11.Origin)
+		}
+	case "shared":
+		d.shared(out.X11.Origin)
 	}
 	if in.PulseAudio.V {
 		d.pulse(in.PulseAudio.Origin)
 	}
 	if in.PipeWire.V {
 		d.runtimeSocket("pipewire-0", in.PipeWire.Origin, "PipeWire")
+	}
+	d.buses(in.DBus)
+	if in.Links.V && r.available("desktop.links", in.Links.Origin) {
+		d.links(in.Links.Origin)
+	}
+	for i := range sessionParts {
+		if part := &sessionParts[i]; part.asked(&in).V {
+			d.part(part, part.asked(&in).Origin)
+		}
 	}
 }
 
@@ -69,78 +80,36 @@ func (d *display) socket(p string, o Origin, reason string) bool {
 	return true
 }
 
-// runtimeDir gives the program a runtime directory of its own.
-func (d *display) runtimeDir(o Origin) bool {
+// runtimeDir gives the program a runtime directory of its own, and its path:
+// that of the session, or the one that every distribution has.
+func (d *display) runtimeDir(o Origin) string {
 	r := d.tree.r
-	if r.host.RuntimeDir == "" {
-		return false
-	}
+	dir := orElse(r.host.RuntimeDir, "/run/user/"+strconv.Itoa(r.host.UID))
 	if !d.dir {
 		d.dir = true
-		d.tree.add(r.rankOf(o), o, "runtime directory", Entry{Path: r.host.RuntimeDir, Kind: KindTmpfs, Mode: 0o700})
-		d.env("XDG_RUNTIME_DIR", r.host.RuntimeDir, o)
+		d.tree.add(r.rankOf(o), o, "runtime directory", Entry{Path: dir, Kind: KindTmpfs, Mode: 0o700})
+		d.env("XDG_RUNTIME_DIR", dir, o)
 	}
-	return true
+	return dir
 }
 
 func (d *display) runtimeSocket(name string, o Origin, reason string) bool {
 	dir := d.tree.r.host.RuntimeDir
-	return dir != "" && d.socket(path.Join(dir, name), o, reason) && d.runtimeDir(o)
-}
-
-// wayland grants the compositor's socket (wl_display_connect(3)): a name in the
-// runtime directory, or an absolute path.
-func (d *display) wayland(o Origin) bool {
-	name := d.tree.r.host.Env["WAYLAND_DISPLAY"]
-	switch {
-	case name == "" || strings.Contains(name, ".."):
-		return false
-	case strings.HasPrefix(name, "/"):
-		if !d.socket(path.Clean(name), o, "Wayland") {
-			return false
-		}
-	case strings.Contains(name, "/") || !d.runtimeSocket(name, o, "Wayland"):
+	if dir == "" || !d.socket(path.Join(dir, name), o, reason) {
 		return false
 	}
 	d.runtimeDir(o)
-	d.env("WAYLAND_DISPLAY", name, o)
 	return true
 }
 
-// x11 grants the socket of a local display and its key.
-func (d *display) x11(o Origin) bool {
-	r := d.tree.r
-	name := r.host.Env["DISPLAY"]
-	number, ok := localDisplay(name)
-	if !ok || !d.socket("/tmp/.X11-unix/X"+number, o, "X11") {
-		return false
-	}
-	d.env("DISPLAY", name, o)
-	auth := r.host.Env["XAUTHORITY"]
-	if auth == "" {
-		auth = r.host.Home + "/.Xauthority"
-	}
-	if !strings.HasPrefix(auth, "/") {
-		return true
-	}
-	d.authority(path.Clean(auth), number, o)
-	return true
+// room gives the program a folder in which a helper outside offers sockets. In
+// the runtime directory links lead to them from where programs look.
+func (d *display) room(at, name string, o Origin, reason string) {
+	d.tree.add(d.tree.r.rankOf(o), o, reason, Entry{Path: at, Kind: KindRoom}).Source = name
 }
 
-// localDisplay gives the number of a display on this machine: ":1.0" is "1".
-func localDisplay(s string) (string, bool) {
-	s, ok := strings.CutPrefix(s, ":")
-	if !ok {
-		s, ok = strings.CutPrefix(s, "unix:")
-	}
-	if !ok {
-		return "", false
-	}
-	number, _, _ := strings.Cut(s, ".")
-	if number == "" || len(number) > 5 || strings.Trim(number, "0123456789") != "" {
-		return "", false
-	}
-	return number, true
+func (d *display) link(at, target string, o Origin, reason string) {
+	d.tree.add(d.tree.r.rankOf(o), o, reason, Entry{Path: at, Kind: KindSymlink, Target: target})
 }
 
 // pulse grants the PulseAudio socket, and the cookie some servers ask for.
@@ -156,19 +125,88 @@ func (d *display) pulse(o Origin) {
 	}
 }
 
-// busNames checks names on a bus: a name, or one with .* at its end.
-func (r *resolver) busNames(l List[Text], what string) []Named {
-	var names []Named
-	for _, t := range l.Items {
-		if !t.Set {
+// links gives the program a way to ask for a link to be opened outside: a folder
+// with a small program that writes the link into a pipe, and the settings by
+// which desktop libraries and xdg-open find that program.
+func (d *display) links(o Origin) {
+	r := d.tree.r
+	at := d.runtimeDir(o) + "/jail-links"
+	d.room(at, "links", o, "opening links")
+	d.env("BROWSER", at+"/open-link", o)
+	d.env("XDG_CONFIG_DIRS", at+"/config:"+orElse(r.host.Env["XDG_CONFIG_DIRS"], "/etc/xdg"), o)
+	d.env("XDG_DATA_DIRS", at+"/share:"+orElse(r.host.Env["XDG_DATA_DIRS"], "/usr/local/share:/usr/share"), o)
+}
+
+// sessionPart is a key of `desktop` that stands for files and variables only.
+type sessionPart struct {
+	asked   func(*DesktopSection) Flag
+	reason  string
+	files   []string // read-only, where they exist; ~ is the home directory
+	sockets []string
+	keep    []string // variables taken over from the caller, by name or pattern
+}
+
+var sessionParts = [...]sessionPart{
+	{
+		asked: func(s *DesktopSection) Flag { return s.Fonts }, reason: "fonts",
+		files: []string{
+			"/etc/fonts", "~/.config/fontconfig", "~/.fonts", "~/.fonts.conf", "~/.local/share/fonts",
+			// The index of /usr's fonts; without it every start reads all of them.
+			"/var/cache/fontconfig",
+			// NixOS.
+			"/run/current-system/sw/share/X11/fonts",
+		},
+	},
+	{
+		asked: func(s *DesktopSection) Flag { return s.Themes }, reason: "themes",
+		files: []string{
+			"/etc/gtk-2.0", "/etc/gtk-3.0", "/etc/gtk-4.0", "/etc/xdg/qt5ct", "/etc/xdg/qt6ct",
+			// Not the whole folders: bookmarks of the file chooser lie beside.
+			"~/.config/gtk-3.0/settings.ini", "~/.config/gtk-3.0/gtk.css", "~/.config/gtk-3.0/colors.css",
+			"~/.config/gtk-4.0/settings.ini", "~/.config/gtk-4.0/gtk.css", "~/.gtkrc-2.0",
+			"~/.config/kdeglobals", "~/.config/Kvantum", "~/.config/qt5ct", "~/.config/qt6ct",
+			"~/.icons", "~/.themes", "~/.local/share/icons", "~/.local/share/themes",
+		},
+		keep: []string{
+			"XCURSOR_THEME", "XCURSOR_SIZE", "GTK_THEME", "GDK_SCALE", "GDK_DPI_SCALE", "QT_QPA_PLATFORMTHEME", "QT_STYLE_OVERRIDE",
+			"QT_SCALE_FACTOR", "QT_AUTO_SCREEN_SCALE_FACTOR", "XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE",
+		},
+	},
+	{
+		asked: func(s *DesktopSection) Flag { return s.Locale }, reason: "locale",
+		files: []string{"/etc/locale.conf", "/etc/default/locale", "/etc/locale.alias", "/etc/localtime", "/etc/timezone", "/run/current-system/sw/lib/locale"},
+		keep:  []string{"LANG", "LANGUAGE", "LC_*", "TZ", "LOCALE_ARCHIVE"},
+	},
+	{
+		asked: func(s *DesktopSection) Flag { return s.Printing }, reason: "printing",
+		files:   []string{"/etc/cups/client.conf", "/etc/cups/lpoptions", "~/.cups/client.conf", "~/.cups/lpoptions", "/etc/papersize"},
+		sockets: []string{"/run/cups/cups.sock", "/var/run/cups/cups.sock"},
+		keep:    []string{"PRINTER", "LPDEST", "PAPERSIZE"},
+	},
+}
+
+// part grants the files, sockets and variables of one key.
+func (d *display) part(p *sessionPart, o Origin) {
+	r := d.tree.r
+	rank := r.rankOf(o)
+	for _, name := range p.files {
+		name := strings.Replace(name, "~", r.host.Home, 1)
+		f := r.look.walk(name)
+		if f.err != nil || !f.stat.Mode.IsDir() && !f.stat.Mode.IsRegular() || !r.look.readable(r.host, f.path, f.stat) {
 			continue
 		}
-		name := strings.TrimSuffix(t.V, ".*")
-		if !strings.Contains(name, ".") || !validName(name) || strings.Contains(name, "..") {
-			r.fail(t.Origin, "desktop.dbus."+what, quote(t.V)+" is not a name on a bus", "as org.freedesktop.Notifications, or org.example.*")
-			continue
-		}
-		names = append(names, Named{t.V, t.Origin})
+		d.tree.add(rank, o, p.reason, Entry{Path: name, Kind: KindRO, Source: name})
 	}
-	return names
+	for _, name := range p.sockets {
+		if d.socket(name, o, p.reason) {
+			break // the others are older names of the same
+		}
+	}
+	for _, pattern := range p.keep {
+		for name, value := range r.host.Env {
+			if matchWord(pattern, name) && validEnvValue(value) {
+				d.env(name, value, o)
+			}
+		}
+	}
 }

@@ -12,23 +12,31 @@ type deviceSet struct {
 	name  string
 	doc   string
 	nodes []string // device nodes and folders of them
-	reads []string // read-only trees that programs find the devices by
+	reads []string // read-only files and trees that programs find the devices and their drivers by
+	// instead are nodes for a machine that has none of the others.
+	instead []string
 }
 
 var deviceSets = [...]deviceSet{
 	{
-		"gpu", "graphics cards: /dev/dri, NVIDIA's and AMD's nodes, and the parts of /sys that drivers look in",
-		[]string{"/dev/dri", "/dev/nvidia*", "/dev/kfd", "/dev/dxg"},
-		[]string{"/sys/dev/char", "/sys/class/drm", "/sys/bus/pci", "/sys/devices/pci*", "/sys/module/nvidia*"},
+		name:  "gpu",
+		doc:   "graphics cards: the render nodes in /dev/dri (the others only where there is no render node: they reach the screen), NVIDIA's and AMD's nodes, drivers' settings, and the parts of /sys that drivers look in",
+		nodes: []string{"/dev/dri/renderD*", "/dev/nvidia*", "/dev/kfd", "/dev/dxg"},
+		reads: []string{
+			"/sys/dev/char", "/sys/class/drm", "/sys/bus/pci", "/sys/devices/pci*", "/sys/module/nvidia*",
+			"/etc/vulkan", "/etc/glvnd", "/etc/OpenCL", "/etc/drirc", "/run/opengl-driver",
+		},
+		instead: []string{"/dev/dri"},
 	},
-	{"sound", "ALSA: /dev/snd", []string{"/dev/snd"}, []string{"/sys/class/sound"}},
-	{"camera", "cameras: /dev/video*, /dev/media*", []string{"/dev/video*", "/dev/media*"}, []string{"/sys/class/video4linux"}},
-	{"input", "game pads, mice and keyboards: /dev/input. A program with it sees what is typed anywhere", []string{"/dev/input"}, []string{"/sys/class/input"}},
-	{"kvm", "virtual machines: /dev/kvm", []string{"/dev/kvm"}, nil},
-	{"fuse", "user-space file systems: /dev/fuse", []string{"/dev/fuse"}, nil},
-	{"tun", "network tunnels: /dev/net/tun", []string{"/dev/net/tun"}, nil},
-	{"usb", "all USB devices: /dev/bus/usb", []string{"/dev/bus/usb"}, []string{"/sys/bus/usb"}},
-	{"serial", "serial ports: /dev/ttyS*, /dev/ttyUSB*, /dev/ttyACM*", []string{"/dev/ttyS*", "/dev/ttyUSB*", "/dev/ttyACM*"}, nil},
+	{name: "sound", doc: "ALSA: /dev/snd", nodes: []string{"/dev/snd"}, reads: []string{"/sys/class/sound", "/etc/asound.conf", "/etc/alsa"}},
+	{name: "camera", doc: "cameras: /dev/video*, /dev/media*", nodes: []string{"/dev/video*", "/dev/media*"}, reads: []string{"/sys/class/video4linux"}},
+	{name: "gamepad", doc: "game pads and joysticks, and no keyboard or mouse", nodes: []string{"/dev/input/js*", "/dev/input/by-id/*-event-joystick", "/dev/input/by-path/*-event-joystick"}, reads: []string{"/sys/class/input"}},
+	{name: "input", doc: "game pads, mice and keyboards: /dev/input. A program with it sees what is typed anywhere", nodes: []string{"/dev/input"}, reads: []string{"/sys/class/input"}},
+	{name: "kvm", doc: "virtual machines: /dev/kvm", nodes: []string{"/dev/kvm"}},
+	{name: "fuse", doc: "user-space file systems: /dev/fuse", nodes: []string{"/dev/fuse"}},
+	{name: "tun", doc: "network tunnels: /dev/net/tun", nodes: []string{"/dev/net/tun"}},
+	{name: "usb", doc: "all USB devices: /dev/bus/usb", nodes: []string{"/dev/bus/usb"}, reads: []string{"/sys/bus/usb"}},
+	{name: "serial", doc: "serial ports: /dev/ttyS*, /dev/ttyUSB*, /dev/ttyACM*", nodes: []string{"/dev/ttyS*", "/dev/ttyUSB*", "/dev/ttyACM*"}},
 }
 
 func deviceNames() []string {
@@ -67,26 +75,32 @@ func (t *tree) devices() {
 
 func (t *tree) deviceSet(s *deviceSet, rank int, o Origin) {
 	reason := "device set " + s.name
-	found := false
-	for _, pattern := range s.nodes {
-		for _, p := range t.r.matches(pattern) {
-			f := t.r.look.walk(p)
-			if f.err == nil && (f.stat.Mode&fs.ModeDevice != 0 || f.stat.Mode.IsDir()) {
-				found = true
-				t.add(rank, o, reason, Entry{Path: p, Kind: KindDevice, Source: p})
-			}
-		}
-	}
-	if !found {
+	if !t.nodes(s.nodes, rank, o, reason) && !t.nodes(s.instead, rank, o, reason) {
 		return
 	}
 	for _, pattern := range s.reads {
 		for _, p := range t.r.matches(pattern) {
-			if f := t.r.look.walk(p); f.err == nil && f.stat.Mode.IsDir() {
+			if f := t.r.look.walk(p); f.err == nil && (f.stat.Mode.IsDir() || f.stat.Mode.IsRegular()) {
 				t.add(rank, o, reason, Entry{Path: p, Kind: KindRO, Source: p})
 			}
 		}
 	}
+}
+
+// nodes grants what this machine has of the patterns, and tells whether that is
+// anything. A name that is a link, as udev makes them, stands for the node.
+func (t *tree) nodes(patterns []string, rank int, o Origin, reason string) bool {
+	found := false
+	for _, pattern := range patterns {
+		for _, p := range t.r.matches(pattern) {
+			f := t.r.look.walk(p)
+			if f.err == nil && under(f.path, "/dev") && (f.stat.Mode&fs.ModeDevice != 0 || f.stat.Mode.IsDir()) {
+				found = true
+				t.add(rank, o, reason, Entry{Path: f.path, Kind: KindDevice, Source: f.path})
+			}
+		}
+	}
+	return found
 }
 
 func (t *tree) devicePath(e listed[Item]) {

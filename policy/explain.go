@@ -179,24 +179,7 @@ func (e *explainer) reach() {
 	for _, p := range n.Publish {
 		lines = append(lines, "it can be reached at "+p.Text)
 	}
-	d := &e.r.Desktop
-	if d.UsesWayland {
-		lines = append(lines, "the Wayland display")
-	}
-	if d.UsesX11 {
-		lines = append(lines, "the X11 display, where programs can read each other's keys and windows")
-	}
-	for _, s := range []struct {
-		on   Flag
-		text string
-	}{{d.PulseAudio, "sound, through PulseAudio"}, {d.PipeWire, "sound and pictures, through PipeWire"}, {d.Portals, "the desktop's portals"}} {
-		if s.on.V {
-			lines = append(lines, s.text)
-		}
-	}
-	for _, name := range d.DBusTalk {
-		lines = append(lines, name.Name+" on the session bus")
-	}
+	lines = append(lines, e.r.Desktop.lines()...)
 	own := map[string]bool{}
 	for _, ns := range e.r.Namespaces {
 		own[ns.Kind] = true

@@ -19,7 +19,7 @@ func TestExplainEscapes(t *testing.T) {
 		Hidden:       []Hidden{{Path: bad, Pattern: bad, Origin: Origin{File: bad}}},
 		Environment:  []EnvVar{{Name: bad, Value: bad}, {Name: bad, Kept: true}},
 		Capabilities: []Named{{Name: bad}},
-		Desktop:      Desktop{DBusTalk: []Named{{Name: bad}}},
+		Desktop:      Desktop{Session: BusAccess{Talk: []Named{{Name: bad}}, Call: []Named{{Name: bad}}}, Display: &Display{Server: bad}},
 		Network:      Network{Mode: Text{V: "veth", Set: true}, Egress: []EgressRule{{Text: bad}}, Publish: []Publish{{Text: bad}}},
 		Process:      Process{Cwd: Text{V: bad, Set: true}, Hostname: Text{V: bad, Set: true}},
 		Enforcement:  []Enforcement{{Layer: bad, Level: "off", Origin: Origin{File: bad}}},

@@ -173,6 +173,9 @@ func (f fakeFS) Access(p string, _ uint32) error {
 const fakeMachine = `
 /usr/bin/sh
 /usr/bin/firefox
+/usr/bin/Xephyr
+/usr/bin/Xwayland
+/usr/bin/xdg-dbus-proxy
 /usr/lib/x86_64/libc.so.6
 /usr/share/doc/
 /usr/local/bin/

@@ -10,7 +10,7 @@ var notYet = [][2]string{
 	{"network.mode: join", "joining networks"},
 	{"limits", "cgroup limits"},
 	{"desktop.dbus", "the filter on the session bus"},
-	{"desktop.portals", "portals"},
+	{"desktop.links", "the opening of links"},
 }
 
 // available refuses a feature that stands in notYet.

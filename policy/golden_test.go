@@ -61,6 +61,9 @@ func (l listedFS) Lstat(p string) (FileStat, error) {
 		ino = ino*131 + uint64(b)
 	}
 	st := FileStat{Mode: 0o644, Dev: 1, Ino: ino, UID: 1000}
+	if path.Dir(p) == "/usr/bin" {
+		st.Mode = 0o755
+	}
 	switch kind[0] {
 	case '/':
 		st.Mode = fs.ModeDir | 0o755
@@ -124,8 +127,8 @@ func exampleHost() *Host {
 		Shipped: profiles.Files,
 		FS: newListedFS(
 			"/bin -> usr/bin", "/sbin -> usr/sbin", "/lib -> usr/lib", "/lib64 -> usr/lib64",
-			"/usr/bin/sh", "/usr/bin/true", "/usr/sbin/", "/usr/lib/os-release", "/usr/lib64/", "/usr/share/fonts/",
-			"/usr/share/zoneinfo/Europe/Berlin", "/opt/", "/proc/", "/tmp/.X11-unix/X0 =", "/run/user/1000/",
+			"/usr/bin/sh", "/usr/bin/true", "/usr/bin/Xephyr", "/usr/bin/xdg-dbus-proxy", "/usr/sbin/", "/usr/lib/os-release", "/usr/lib64/", "/usr/share/fonts/",
+			"/usr/share/zoneinfo/Europe/Berlin", "/opt/", "/proc/", "/tmp/.X11-unix/X0 =", "/run/user/1000/", "/run/user/1000/bus =", "/run/dbus/system_bus_socket =",
 			"/run/systemd/resolve/stub-resolv.conf", "/var/cache/fontconfig/",
 			"/dev/null !", "/dev/dri/card0 !", "/dev/dri/renderD128 !", "/sys/devices/system/cpu/", "/sys/dev/char/",
 			"/sys/devices/pci0000:00/", "/sys/class/drm/",

@@ -32,7 +32,7 @@ type Fragment struct {
 	Vars         Map[Text]            `key:"vars" doc:"Variables for use as ${NAME} in this profile and those it extends. They win over the environment; a later file wins over an earlier one."`
 	Namespaces   List[NamespaceItem]  `key:"namespaces" doc:"What the program gets for itself instead of sharing it with the host: user, mount, pid, ipc, uts, cgroup, net, time. Default: all but time. The lists of all files add up, and replace the default."`
 	Filesystem   List[FilesystemItem] `key:"filesystem" doc:"The program's file tree. It starts empty, with a new /proc, /dev and /tmp; each entry puts one thing at one path."`
-	Devices      List[Item]           `key:"devices" doc:"Devices the program may use: the sets gpu, sound, camera, input, kvm, fuse, tun, usb, serial (what of a set this machine has), or a path below /dev."`
+	Devices      List[Item]           `key:"devices" doc:"Devices the program may use: the sets gpu, sound, camera, gamepad, input, kvm, fuse, tun, usb, serial (what of a set this machine has), or a path below /dev."`
 	Desktop      DesktopSection       `key:"desktop" doc:"What of the desktop session the program gets."`
 	Environment  EnvironmentSection   `key:"environment" doc:"The program's environment. It starts with HOME, USER, LOGNAME, PATH and TERM only."`
 	Limits       LimitsSection        `key:"limits" doc:"Limits of the whole sandbox, kept by cgroups."`
@@ -149,21 +149,43 @@ type Without struct {
 
 // DesktopSection is the value of `desktop`.
 type DesktopSection struct {
-	Origin     Origin
-	Wayland    Flag         `key:"wayland" doc:"The Wayland display of the session."`
-	X11        Text         `key:"x11" enum:"true,false,fallback" doc:"The X11 display: true, false, or fallback (only where there is no Wayland display). Programs on one X11 display can read each other's keys and windows."`
-	PulseAudio Flag         `key:"pulseaudio" doc:"The PulseAudio socket, for sound in and out."`
-	PipeWire   Flag         `key:"pipewire" doc:"The PipeWire socket."`
-	Portals    Flag         `key:"portals" doc:"The session's portals (file chooser, opening links), over D-Bus."`
-	DBus       *DBusSection `key:"dbus" doc:"Names on the session bus, through a filter."`
+	Origin        Origin
+	Wayland       Flag         `key:"wayland" doc:"The session's Wayland display, without what lets a program watch or steer others (screen copies, virtual keyboards): by a security context where the compositor offers one, through a filter where it does not."`
+	X11           Text         `key:"x11" enum:"true,false,fallback,shared" doc:"An X11 display: true (a nested server of its own, Xephyr or Xwayland, in a window), fallback (the same, only where there is no Wayland display), shared (the session's own display, where a program reads every key and sees every window), false."`
+	PulseAudio    Flag         `key:"pulseaudio" doc:"The PulseAudio socket, for sound in and out."`
+	PipeWire      Flag         `key:"pipewire" doc:"The PipeWire socket: sound in and out, and the cameras that PipeWire offers."`
+	DBus          *DBusSection `key:"dbus" doc:"Names on the session bus and the system bus, through a filter."`
+	Portals       Flag         `key:"portals" doc:"The session's portals over D-Bus: file chooser, settings, notifications, printing, inhibiting sleep. A file the user chooses appears in the program's runtime directory. Opening links is a key of its own."`
+	Notifications Flag         `key:"notifications" doc:"Notifications: short for talk to org.freedesktop.Notifications."`
+	Keyring       Flag         `key:"keyring" doc:"The session's password store (org.freedesktop.secrets): every password in it, not only the program's own."`
+	Links         Flag         `key:"links" doc:"Opening http, https and mailto links in the browser or mail program of the session, outside."`
+	Fonts         Flag         `key:"fonts" doc:"Fonts: the system's settings and index, and your own fonts, read-only."`
+	Themes        Flag         `key:"themes" doc:"The look of windows: settings of GTK and Qt, icons, cursors and themes of yours, read-only."`
+	Locale        Flag         `key:"locale" doc:"Language, formats and time zone of the session."`
+	Printing      Flag         `key:"printing" doc:"The printing service CUPS, its socket and settings."`
 }
 
-// DBusSection is the value of `desktop.dbus`.
+// DBusSection is the value of `desktop.dbus`: rules for the session bus, and
+// those for the system bus in a section of their own.
 type DBusSection struct {
 	Origin Origin
-	Talk   List[Text] `key:"talk" doc:"Names the program may call."`
-	Own    List[Text] `key:"own" doc:"Names the program may own."`
-	See    List[Text] `key:"see" doc:"Names the program may see."`
+	BusRules
+	System *SystemBusSection `key:"system" doc:"The same lists for the system bus."`
+}
+
+// SystemBusSection is the value of `desktop.dbus.system`.
+type SystemBusSection struct {
+	Origin Origin
+	BusRules
+}
+
+// BusRules say what a program may do on one bus.
+type BusRules struct {
+	Talk      List[Text] `key:"talk" doc:"Names the program may call, start and hear from, as org.freedesktop.Notifications or org.example.*."`
+	Own       List[Text] `key:"own" doc:"Names the program may own."`
+	See       List[Text] `key:"see" doc:"Names the program may see, and nothing more."`
+	Call      List[Text] `key:"call" doc:"Single calls of a name: NAME=METHOD@PATH, as org.example.App=org.example.Player.*@/org/example/*. Either of METHOD and @PATH may be left out."`
+	Broadcast List[Text] `key:"broadcast" doc:"Signals to all that the program may hear: NAME=SIGNAL@PATH, written as in call."`
 }
 
 // EnvironmentSection is the value of `environment`.

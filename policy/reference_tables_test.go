@@ -21,6 +21,7 @@ func referenceTables() map[string]string {
 		"dir":              keyTable(reflect.TypeFor[DirSpec]()),
 		"desktop":          keyTable(reflect.TypeFor[DesktopSection]()),
 		"dbus":             keyTable(reflect.TypeFor[DBusSection]()),
+		"dbus.system":      keyTable(reflect.TypeFor[SystemBusSection]()),
 		"environment":      keyTable(reflect.TypeFor[EnvironmentSection]()),
 		"limits":           keyTable(reflect.TypeFor[LimitsSection]()),
 		"limits.io":        keyTable(reflect.TypeFor[IOItem]()),

@@ -370,8 +370,8 @@ func TestDesktop(t *testing.T) {
 	h := fakeHost(t, map[string]string{"p.yaml": text})
 	h.Env["WAYLAND_DISPLAY"], h.Env["DISPLAY"] = "wayland-0", ":0"
 	r := resolveOn(t, h)
-	if !r.Desktop.UsesWayland || r.Desktop.UsesX11 {
-		t.Errorf("wayland %v, x11 %v", r.Desktop.UsesWayland, r.Desktop.UsesX11)
+	if r.Desktop.Compositor == nil || r.Desktop.Display != nil {
+		t.Errorf("wayland %v, x11 %v", r.Desktop.Compositor, r.Desktop.Display)
 	}
 	for path, want := range map[string]string{
 		"/run/user/1000": "tmpfs", "/run/user/1000/wayland-0": "rw", "/run/user/1000/pulse/native": "rw",
@@ -383,13 +383,13 @@ func TestDesktop(t *testing.T) {
 	}
 	delete(h.Env, "WAYLAND_DISPLAY")
 	r = resolveOn(t, h)
-	if r.Desktop.UsesWayland || !r.Desktop.UsesX11 || brief(entryAt(r, "/tmp/.X11-unix/X0")) != "rw" {
+	if r.Desktop.Compositor != nil || r.Desktop.Display == nil || brief(entryAt(r, "/tmp/.X11-unix/X0")) != "rw" {
 		t.Errorf("without Wayland: %+v", r.Desktop)
 	}
 	// A value that leads out of the runtime directory grants nothing.
 	for _, name := range []string{"../../../home/user/.ssh", "a/b", ""} {
 		h.Env["WAYLAND_DISPLAY"] = name
-		if r := resolveOn(t, h); r.Desktop.UsesWayland {
+		if r := resolveOn(t, h); r.Desktop.Compositor != nil {
 			t.Errorf("WAYLAND_DISPLAY=%s grants a socket", name)
 		}
 	}

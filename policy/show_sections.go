@@ -194,25 +194,47 @@ func (s *shower) network(n *Network) {
 }
 
 func (s *shower) desktop(d *Desktop) {
-	if !d.Wayland.Set && !d.X11.Set && !d.PulseAudio.Set && !d.PipeWire.Set && !d.Portals.Set && len(d.DBusTalk)+len(d.DBusOwn)+len(d.DBusSee) == 0 {
+	flags := []struct {
+		key  string
+		flag Flag
+	}{
+		{"wayland", d.Wayland}, {"pulseaudio", d.PulseAudio}, {"pipewire", d.PipeWire}, {"portals", d.Portals},
+		{"notifications", d.Notifications}, {"keyring", d.Keyring}, {"links", d.Links},
+		{"fonts", d.Fonts}, {"themes", d.Themes}, {"locale", d.Locale}, {"printing", d.Printing},
+	}
+	written := d.X11.Set || d.Session.Origin.File != ""
+	for _, f := range flags {
+		written = written || f.flag.Set
+	}
+	if !written {
 		return
 	}
 	s.open("desktop")
-	s.flag("wayland", d.Wayland)
-	if d.X11.Set {
-		s.raw("x11", map[string]string{"on": "true", "off": "false", "fallback": "fallback"}[d.X11.V], d.X11.Origin)
+	for i, f := range flags {
+		s.flag(f.key, f.flag)
+		if i == 0 && d.X11.Set {
+			s.raw("x11", map[string]string{"on": "true", "off": "false", "fallback": "fallback", "shared": "shared"}[d.X11.V], d.X11.Origin)
+		}
 	}
-	s.flag("pulseaudio", d.PulseAudio)
-	s.flag("pipewire", d.PipeWire)
-	s.flag("portals", d.Portals)
-	if len(d.DBusTalk)+len(d.DBusOwn)+len(d.DBusSee) > 0 {
-		s.open("dbus")
-		s.namedIfAny("talk", d.DBusTalk)
-		s.namedIfAny("own", d.DBusOwn)
-		s.namedIfAny("see", d.DBusSee)
+	if d.Session.Origin.File != "" {
+		s.openAt("dbus", d.Session.Origin)
+		s.bus(&d.Session)
+		if d.System.Origin.File != "" {
+			s.openAt("system", d.System.Origin)
+			s.bus(&d.System)
+			s.close()
+		}
 		s.close()
 	}
 	s.close()
+}
+
+func (s *shower) bus(a *BusAccess) {
+	s.namedIfAny("talk", a.Talk)
+	s.namedIfAny("own", a.Own)
+	s.namedIfAny("see", a.See)
+	s.namedIfAny("call", a.Call)
+	s.namedIfAny("broadcast", a.Broadcast)
 }
 
 func (s *shower) process(p *Process) {

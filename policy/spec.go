@@ -25,6 +25,8 @@ type Compiled struct {
 	HostDirs []HostDir
 	// Warnings are things the user should know though nothing is wrong.
 	Warnings []Problem
+
+	connected string // what of the desktop session only jail connects
 }
 
 // TreeEntry is one file of a bundle; Mode says of which type.
@@ -46,6 +48,8 @@ const (
 	annotationTimeout       = "dev.jail.timeout"         // a Go duration
 	annotationTerminal      = "dev.jail.terminal"        // auto, always or never
 	annotationNetwork       = "dev.jail.network"         // JSON object
+	annotationRooms         = "dev.jail.rooms"           // JSON list of {name, path}: folders of helpers outside
+	annotationDesktop       = "dev.jail.desktop"         // JSON object: what those helpers are to connect
 )
 
 // compiler carries what the files spec_*.go share while they write one spec.
@@ -55,6 +59,7 @@ type compiler struct {
 	tree    []TreeEntry
 	origins []originAt
 	links   []TreeEntry // symlinks below a mount: Path inside and Target
+	rooms   []*Entry    // folders in which helpers outside offer sockets
 }
 
 type originAt struct{ pointer, origin string }
@@ -88,7 +93,7 @@ func (r *Resolved) Spec(args []string) (*Compiled, error) {
 		return nil, err
 	}
 	c.annotations()
-	return &Compiled{Spec: c.spec, Tree: c.tree, HostDirs: r.HostDirs, Warnings: r.Warnings}, nil
+	return &Compiled{Spec: c.spec, Tree: c.tree, HostDirs: r.HostDirs, Warnings: r.Warnings, connected: connected(&r.Desktop)}, nil
 }
 
 // annotations writes what OCI has no field for.
@@ -122,6 +127,9 @@ func (c *compiler) annotations() {
 	}
 	if n := c.network(); n != "" {
 		a[annotationNetwork] = n
+	}
+	if len(c.rooms) > 0 {
+		a[annotationRooms], a[annotationDesktop] = c.roomList(), c.desktop()
 	}
 	slices.SortStableFunc(c.origins, func(x, y originAt) int { return cmp.Compare(x.pointer, y.pointer) })
 	b := []byte{'{'}

@@ -58,6 +58,9 @@ func (c *Compiled) Export(dir string, h *Host) *Compiled {
 		warn("the profile has symlinks below a mount; other runtimes leave them out",
 			"put the links where no mount covers them")
 	}
+	if spec.Annotations[annotationDesktop] != "" {
+		warn("other runtimes connect none of this to the session: "+c.connected, "run the bundle with jail")
+	}
 	for _, n := range linux.Namespaces {
 		if n.Type == specs.TimeNamespace {
 			warn("the profile has a time namespace; runc before 1.2 refuses the bundle", "take time out of namespaces")

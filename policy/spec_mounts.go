@@ -39,6 +39,9 @@ func (c *compiler) mounts() {
 			}
 			c.mount(e, specs.Mount{Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(e, !parent.writable)})
 			under.add(e.Path, parent.writable)
+		case KindRoom:
+			c.room(e)
+			under.add(e.Path, false)
 		default:
 			c.mount(e, c.entryMount(e))
 			under.add(e.Path, e.writable())
