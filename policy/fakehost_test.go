@@ -17,7 +17,8 @@ type fakeFile struct {
 	mode    fs.FileMode
 	target  string
 	content string
-	locked  bool // the caller may not read it
+	locked  bool   // the caller may not read it
+	uid     uint32 // 0 for the caller's
 }
 
 // fakeFS is a host's file system in a map.
@@ -114,6 +115,9 @@ func (f fakeFS) Lstat(p string) (FileStat, error) {
 		ino = (ino ^ uint64(b)) * 1099511628211
 	}
 	st := FileStat{Mode: file.mode, Dev: 1, Ino: ino, UID: 1000}
+	if file.uid != 0 {
+		st.UID = file.uid
+	}
 	if file.locked {
 		st.UID = 0
 	}
@@ -159,6 +163,18 @@ func (f fakeFS) ReadFile(p string, limit int64) ([]byte, error) {
 		return nil, ErrTooLarge
 	}
 	return []byte(file.content), nil
+}
+
+func (f fakeFS) ReadPlain(p string, limit int64) ([]byte, FileStat, error) {
+	st, err := f.Lstat(p)
+	if err != nil {
+		return nil, st, err
+	}
+	if st.Mode&fs.ModeSymlink != 0 {
+		return nil, st, ErrNotRegular
+	}
+	text, err := f.ReadFile(p, limit)
+	return text, st, err
 }
 
 func (f fakeFS) Access(p string, _ uint32) error {

@@ -31,6 +31,9 @@ type hideItem struct {
 	origin  Origin
 	// regranted are paths that a later file names again.
 	regranted []string
+	// over says that the entries it covers stay, under its cover: a project file
+	// that nobody approved must not bring to light what an entry stands before.
+	over bool
 }
 
 // filesystem builds the file tree: collect what all files ask for, let later
@@ -50,6 +53,7 @@ func (r *resolver) filesystem() {
 	t.mountPoints()
 	t.protect()
 	t.hide()
+	t.tighten()
 	t.finish()
 	r.view = &t.view
 }
@@ -143,7 +147,7 @@ func (t *tree) item(s *FilesystemItem, key string, p part) {
 		return // it may rest on a variable that this machine does not have
 	}
 	if s.Hide.Set {
-		t.hideEntry(s, path, key, p.rank, on)
+		t.hideEntry(s, path, key, p, on)
 		return
 	}
 	i := &fsItem{key: key, rank: p.rank, conditional: s.When != nil || p.prefix != "", active: on, optional: s.Optional.V, spec: s}
@@ -158,7 +162,7 @@ func (t *tree) item(s *FilesystemItem, key string, p part) {
 	}
 }
 
-func (t *tree) hideEntry(s *FilesystemItem, path, key string, rank int, on bool) {
+func (t *tree) hideEntry(s *FilesystemItem, path, key string, p part, on bool) {
 	r := t.r
 	switch {
 	case !s.Hide.V:
@@ -172,7 +176,7 @@ func (t *tree) hideEntry(s *FilesystemItem, path, key string, rank int, on bool)
 	case strings.HasPrefix(path, "/*"):
 		r.fail(s.Path.Origin, key+".path", "a pattern in the first component would search the whole tree", "start it with a directory")
 	default:
-		t.hides = append(t.hides, &hideItem{pattern: path, key: key, rank: rank, active: on, origin: s.Path.Origin})
+		t.hides = append(t.hides, &hideItem{pattern: path, key: key, rank: p.rank, active: on, origin: s.Path.Origin, over: p.project})
 	}
 }
 
@@ -241,6 +245,7 @@ func (t *tree) applyHides() {
 			switch at := h.covers(i.Path); {
 			case at == "":
 				return false
+			case h.over && i.Kind != KindSymlink:
 			case i.rank <= h.rank:
 				return true
 			case at == i.Path:

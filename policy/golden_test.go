@@ -105,6 +105,11 @@ func (l listedFS) ReadFile(p string, _ int64) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: p, Err: syscall.ENOENT}
 }
 
+func (l listedFS) ReadPlain(p string, limit int64) ([]byte, FileStat, error) {
+	text, err := l.ReadFile(p, limit)
+	return text, FileStat{}, err
+}
+
 func (l listedFS) Access(p string, _ uint32) error {
 	if _, ok := l[p]; !ok {
 		return &fs.PathError{Op: "access", Path: p, Err: syscall.ENOENT}

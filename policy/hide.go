@@ -15,21 +15,43 @@ const maxListed = 200000
 // hide finds what the hide entries cover: every match of a pattern, at every
 // path inside that shows the same file of the host.
 func (t *tree) hide() {
+	project := maxListed // of all its patterns together: nobody has looked at how many there are
 	for _, h := range t.hides {
 		if !h.active {
 			continue
+		}
+		if h.over {
+			t.hideOver(h)
 		}
 		if !isPattern(h.pattern) {
 			t.hidePath(h, h.pattern)
 			continue
 		}
 		inside := globber{view: &t.view, left: maxListed}
+		if h.over {
+			inside.left = project
+		}
 		inside.expand("/", components(h.pattern))
 		for _, p := range inside.matches {
 			t.hidePath(h, p)
 		}
-		if t.hideOnHost(h, inside.left) < 0 {
+		left := t.hideOnHost(h, inside.left)
+		if h.over {
+			project = left
+		}
+		if left < 0 {
 			t.r.fail(h.origin, h.key+".path", "the pattern makes jail look at more than "+strconv.Itoa(maxListed)+" files", "start it further down, or use fewer **")
+		}
+	}
+}
+
+// hideOver covers the entries at a hidden path and below one.
+func (t *tree) hideOver(h *hideItem) {
+	for _, i := range t.items {
+		if at := h.covers(i.Path); at != "" && !i.dropped {
+			t.hidden(Hidden{Path: at, Dir: at != i.Path || i.IsDir(), Pattern: h.pattern, Origin: h.origin})
+		} else if h.covers(i.Written) != "" && !i.dropped {
+			t.hidden(Hidden{Path: i.Path, Dir: i.IsDir(), Pattern: h.pattern, Origin: h.origin})
 		}
 	}
 }

@@ -38,6 +38,10 @@ type Host struct {
 	// (CVE-2019-5736); "" where it is not known.
 	Executable string
 
+	// Project is the project file of the working directory, absolute, which need
+	// not exist; "" to look for none.
+	Project string
+
 	// Shipped holds the profiles inside the binary as NAME.yaml.
 	Shipped fs.FS
 }
@@ -57,6 +61,9 @@ type HostFS interface {
 	// ReadFile gives at most limit bytes, and an error for a file that holds more
 	// or is not a regular file.
 	ReadFile(path string, limit int64) ([]byte, error)
+	// ReadPlain is ReadFile for a file that anybody may have put there: a symlink
+	// in the last component is not followed, and what was opened is told.
+	ReadPlain(path string, limit int64) ([]byte, FileStat, error)
 	// Access asks whether the caller may read (4), write (2) or search (1) path.
 	Access(path string, mode uint32) error
 }
@@ -174,7 +181,11 @@ func (OSFS) Lstat(path string) (FileStat, error) {
 			return FileStat{}, err
 		}
 	}
-	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, UID: st.Uid}, nil
+	return fileStat(&st), nil
+}
+
+func fileStat(st *syscall.Stat_t) FileStat {
+	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, UID: st.Uid}
 }
 
 func fileMode(m uint32) fs.FileMode {
@@ -220,6 +231,33 @@ func (OSFS) ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readRegular(f, path, limit)
+}
+
+// ReadPlain reads a regular file and no symlink.
+func (OSFS) ReadPlain(path string, limit int64) ([]byte, FileStat, error) {
+	// A bare open: this file is looked for at every start and hardly ever there.
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	for err == syscall.EINTR {
+		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	}
+	if err == syscall.ELOOP {
+		err = ErrNotRegular
+	}
+	if err != nil {
+		return nil, FileStat{}, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, FileStat{}, err
+	}
+	text, err := readRegular(f, path, limit)
+	return text, fileStat(&st), err
+}
+
+func readRegular(f *os.File, path string, limit int64) ([]byte, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -28,7 +28,11 @@ func Load(ref string, h *Host, overrides ...Override) (*Profile, error) {
 			l.profile.Name = name.V
 		}
 	}
+	tightens := l.project()
 	l.commandLine(overrides)
+	if tightens != nil {
+		l.profile.Layers = append(l.profile.Layers, tightens)
+	}
 	if err := l.problems.err(); err != nil {
 		return nil, err
 	}
@@ -65,6 +69,12 @@ func decodeSource(s *source) (*Document, Problems) {
 	if n := doc.Name; n.Set && !validName(n.V) {
 		d.problems = append(d.problems, problemAt(n.Origin, "name", strconv.Quote(n.V)+" is not a name", nameRule))
 	}
+	if s.project {
+		besideProject(doc)
+		if doc.Name.Set {
+			d.problems = append(d.problems, problemAt(doc.Name.Origin, "name", "a project file has no name: it belongs to its folder", "take the key out"))
+		}
+	}
 	return doc, d.problems
 }
 
@@ -92,7 +102,7 @@ func (l *loader) file(s *source, asked Origin, depth int) {
 		}
 	}
 	l.open = l.open[:len(l.open)-1]
-	l.profile.Layers = append(l.profile.Layers, &Layer{File: s.file, Path: s.path, Doc: doc})
+	l.profile.Layers = append(l.profile.Layers, &Layer{File: s.file, Path: s.path, Doc: doc, project: s.project})
 }
 
 func (l *loader) extend(from *source, ref Text, key string, depth int) {
@@ -103,6 +113,10 @@ func (l *loader) extend(from *source, ref Text, key string, depth int) {
 	var next *source
 	var err error
 	if strings.HasSuffix(ref.V, profileSuffix) {
+		if from.project {
+			fail("a project file cannot extend a file, which could change without your approval", "extend a profile by its name, or write it into this file")
+			return
+		}
 		if from.path == "" {
 			fail("a shipped profile cannot extend a file", "name a profile")
 			return

@@ -13,6 +13,8 @@ type part struct {
 	// it counts as the last part of it.
 	rank   int
 	prefix string // of keys in problems: "" or "when[1].then."
+	// project marks what a project file takes away, from whatever profile.
+	project bool
 }
 
 // listed is an entry of a merged list with what is needed to speak of it.
@@ -33,16 +35,22 @@ func (r *resolver) collectParts() {
 	}
 	for i, l := range r.profile.Layers {
 		rank := 2*i + 2
-		r.parts = append(r.parts, part{&l.Doc.Fragment, rank, ""})
+		count := func(p part) {
+			if l.tightens {
+				p = r.setAside(p)
+			}
+			r.parts = append(r.parts, p)
+		}
+		count(part{Fragment: &l.Doc.Fragment, rank: rank})
 		for j := range l.Doc.When.Items {
 			b := &l.Doc.When.Items[j]
 			key := "when[" + strconv.Itoa(j) + "]"
 			if b.If == nil || !r.holds(b.If, key+".if") {
-				r.dormant = append(r.dormant, part{&b.Then, rank, key + ".then."})
+				r.dormant = append(r.dormant, part{Fragment: &b.Then, rank: rank, prefix: key + ".then."})
 				continue
 			}
 			r.addVars(&b.Then, rank, key+".then.")
-			r.parts = append(r.parts, part{&b.Then, rank, key + ".then."})
+			count(part{Fragment: &b.Then, rank: rank, prefix: key + ".then."})
 		}
 	}
 }
@@ -133,6 +141,9 @@ func active[T any](all []listed[T]) []listed[T] {
 }
 
 func (r *resolver) failWithout(p part, section string, i int, w Text) {
+	if p.project {
+		return // it speaks of every profile that is used in its folder
+	}
 	r.fail(w.Origin, p.prefix+"without."+lastKey(section)+"["+strconv.Itoa(i)+"]",
 		quote(w.V)+" takes away nothing", "nothing of that name is inherited; 'jail show' lists what is")
 }

@@ -7,13 +7,17 @@ type Profile struct {
 	// the file's own name).
 	Ref, Name string
 	Layers    []*Layer
+	notes     []Problem // what Load has to say beside problems
 }
 
 // Layer is one file of a profile, or the command line.
 type Layer struct {
-	File string // as Origin.File
-	Path string // on the host; "" for a shipped profile and the command line
-	Doc  *Document
+	File    string // as Origin.File
+	Path    string // on the host; "" for a shipped profile and the command line
+	Doc     *Document
+	project bool // the file of the working directory
+	// tightens marks a project file that nobody approved, see setAside.
+	tightens bool
 }
 
 // Document is one YAML profile.

@@ -14,18 +14,21 @@ func (p *Profile) Resolve(h *Host) (*Resolved, error) {
 	r := &resolver{
 		profile: p, host: h, look: newLookup(h),
 		vars: expander{host: h, vars: map[string]variable{}},
-		out:  &Resolved{host: h},
+		out:  &Resolved{host: h, Warnings: slices.Clone(p.notes)},
 	}
 	r.collectParts()
 	r.describe()
 	r.network()
 	r.namespaces()
 	r.process()
+	r.projectTimeout()
 	r.filesystem()
 	r.workingDirectory()
 	r.environment()
 	r.limits()
+	r.projectLimits()
 	r.rlimits()
+	r.projectRlimits()
 	r.capabilities()
 	r.syscalls()
 	r.enforcement()
@@ -43,6 +46,7 @@ type resolver struct {
 	look     *lookup
 	vars     expander
 	parts    []part
+	project  []part // of a project file that nobody approved, see setAside
 	dormant  []part // `when:` blocks whose condition does not hold here
 	out      *Resolved
 	problems Problems
@@ -81,7 +85,7 @@ func (r *resolver) sortProblems() {
 func (r *resolver) describe() {
 	for _, l := range r.profile.Layers {
 		r.out.Files = append(r.out.Files, l.File)
-		if l.File == FileCommandLine {
+		if l.File == FileCommandLine || l.project {
 			continue
 		}
 		r.out.Name = Text{V: r.profile.Name, Set: true, Origin: Origin{File: l.File, Line: 1, Column: 1}}

@@ -181,9 +181,12 @@ var rlimitTypes = [...]string{
 	"nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 }
 
-func (r *resolver) rlimits() {
+func (r *resolver) rlimits() { r.out.Rlimits = r.readRlimits(r.parts) }
+
+func (r *resolver) readRlimits(parts []part) []Rlimit {
+	var out []Rlimit
 	merged := map[string]RlimitValue{}
-	for _, p := range r.parts {
+	for _, p := range parts {
 		for i, w := range p.Without.Rlimits.Items {
 			name := rlimitName(w.V)
 			if _, ok := merged[name]; !ok && w.Set && !slices.ContainsFunc(r.dormant, func(d part) bool {
@@ -226,8 +229,9 @@ func (r *resolver) rlimits() {
 		if l.Soft > l.Hard {
 			r.fail(v.Soft.Origin, key, "the soft limit is above the hard one", "lower soft, or raise hard")
 		}
-		r.out.Rlimits = append(r.out.Rlimits, l)
+		out = append(out, l)
 	}
+	return out
 }
 
 func (r *resolver) hasProblemAt(o Origin) bool {

@@ -12,6 +12,10 @@ import (
 func (r *resolver) network() {
 	in := mergeSection(r, "network", func(f *Fragment) *NetworkSection { return &f.Network }, noWithout)
 	n := &r.out.Network
+	if off, ok := r.cutOff(); ok {
+		n.Mode = off
+		return
+	}
 	n.Mode = in.Mode
 	if !n.Mode.Set {
 		n.Mode = Text{V: "none", Set: true, Origin: defaultOrigin}
@@ -30,6 +34,7 @@ func (r *resolver) network() {
 	r.dns(n, in.DNS)
 	r.links(n, &in)
 	r.needsVeth(n, &in)
+	r.projectEgress(n)
 	if n.Mode.V != "none" && n.Mode.V != "host" {
 		r.available("network.mode: "+n.Mode.V, n.Mode.Origin)
 	}

@@ -3,7 +3,6 @@ package policy
 import (
 	"slices"
 	"strconv"
-	"time"
 )
 
 // process reads `process:`, all but the working directory, which needs the
@@ -42,17 +41,7 @@ func (r *resolver) process() {
 	if !out.NoNewPrivileges.V && r.host.UID != 0 {
 		r.fail(in.NoNewPrivileges.Origin, "process.no-new-privileges", "only root can start a filter of system calls without it (seccomp(2))", "leave it out, or set it to true")
 	}
-	if in.Timeout.Set {
-		d, err := parseDuration(in.Timeout.V, false)
-		if err == nil && d == 0 {
-			err = &varError{"a timeout of 0 would end the program at once", "leave the key out for no limit"}
-		}
-		if err != nil {
-			r.fail(in.Timeout.Origin, "process.timeout", err.cause, err.fix)
-		} else {
-			out.Timeout = Value[time.Duration]{d, true, in.Timeout.Origin}
-		}
-	}
+	out.Timeout = r.timeout(in.Timeout, "process.timeout")
 }
 
 func (r *resolver) hostname(t Text, key string) Text {

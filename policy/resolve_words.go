@@ -58,6 +58,9 @@ func (r *resolver) namespaces() {
 		}
 		byKind[n.Kind] = n
 	}
+	if off, ok := r.cutOff(); ok && byKind["net"].Kind == "" {
+		byKind["net"] = Namespace{Kind: "net", Origin: off.Origin}
+	}
 	for _, kind := range namespaceKinds {
 		if n, ok := byKind[kind]; ok {
 			r.out.Namespaces = append(r.out.Namespaces, n)

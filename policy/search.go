@@ -48,6 +48,8 @@ type source struct {
 	path string // on the host, absolute; "" when shipped
 	name string
 	text []byte
+	// project files may be changed by whoever can write their folder.
+	project bool
 }
 
 // id tells two files apart.

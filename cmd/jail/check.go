@@ -5,8 +5,9 @@ import (
 )
 
 type checkCmd struct {
-	Profile []string `arg:"" name:"profile" placeholder:"P..." help:"Profile files (with .yaml) or names."`
-	JSON    bool     `name:"json" help:"Print the problems as a JSON array."`
+	Profile     []string `arg:"" name:"profile" placeholder:"P..." help:"Profile files (with .yaml) or names."`
+	projectFlag `embed:""`
+	JSON        bool `name:"json" help:"Print the problems as a JSON array."`
 }
 
 // Help is the text below the command's first line.
@@ -29,7 +30,7 @@ type finding struct {
 
 // Run checks profiles.
 func (c *checkCmd) Run(a *app) error {
-	host, err := a.host()
+	host, err := c.host(a)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,8 @@
 package main
 
 type explainCmd struct {
-	Profile string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	Profile     string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	projectFlag `embed:""`
 }
 
 // Help is the text below the command's first line.
@@ -17,7 +18,7 @@ func (explainCmd) examples() []example {
 
 // Run explains a profile.
 func (c *explainCmd) Run(a *app) error {
-	resolved, err := a.resolve(c.Profile)
+	resolved, err := a.resolve(c.Profile, c.projectFlag)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"reflect"
 	"slices"
+
+	"jail/policy"
 )
 
 // grammar is the whole command line. Help, error messages, and everything else that is made from it
@@ -17,6 +19,7 @@ type grammar struct {
 	Explain  explainCmd  `cmd:"" help:"Say in plain words what a profile lets a program do."`
 	Compile  compileCmd  `cmd:"" help:"Print the OCI runtime config for a program, or write a bundle."`
 	Plan     planCmd     `cmd:"" help:"Print the numbered steps by which a sandbox would be set up."`
+	Approve  approveCmd  `cmd:"" help:"Accept the .jail.yaml of a folder, so that it may also grant."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`
@@ -29,15 +32,30 @@ type globalFlags struct {
 
 // sandboxFlags choose a profile and change it for one run.
 type sandboxFlags struct {
-	Profile string   `name:"profile" short:"p" placeholder:"P" help:"Profile: a file (with .yaml), or a name on the search path. Without it the profile named like the program is taken, and if there is none the one named default."`
-	Bind    []string `name:"bind" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read and write SRC, seen as DEST. A colon in a path is written \\:."`
-	Ro      []string `name:"ro" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read SRC, seen as DEST."`
-	Tmpfs   []string `name:"tmpfs" sep:"none" placeholder:"DEST" help:"Put an empty file system in memory at DEST."`
-	Hide    []string `name:"hide" sep:"none" placeholder:"PATH" help:"Hide PATH, which may be a pattern such as ~/work/**/.env."`
-	Env     []string `name:"env" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or hand on the caller's."`
-	Set     []string `name:"set" sep:"none" placeholder:"KEY=VALUE" help:"Set any key of the profile; VALUE is read as YAML."`
-	Cwd     string   `name:"cwd" placeholder:"DIR" help:"Start the program in DIR, as seen inside."`
-	Name    string   `name:"name" placeholder:"NAME" help:"Name of the sandbox. [A-Za-z0-9_.-], at most 64."`
+	Profile     string   `name:"profile" short:"p" placeholder:"P" help:"Profile: a file (with .yaml), or a name on the search path. Without it the profile named like the program is taken, and if there is none the one named default."`
+	Bind        []string `name:"bind" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read and write SRC, seen as DEST. A colon in a path is written \\:."`
+	Ro          []string `name:"ro" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read SRC, seen as DEST."`
+	Tmpfs       []string `name:"tmpfs" sep:"none" placeholder:"DEST" help:"Put an empty file system in memory at DEST."`
+	Hide        []string `name:"hide" sep:"none" placeholder:"PATH" help:"Hide PATH, which may be a pattern such as ~/work/**/.env."`
+	Env         []string `name:"env" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or hand on the caller's."`
+	Set         []string `name:"set" sep:"none" placeholder:"KEY=VALUE" help:"Set any key of the profile; VALUE is read as YAML."`
+	Cwd         string   `name:"cwd" placeholder:"DIR" help:"Start the program in DIR, as seen inside."`
+	projectFlag `embed:""`
+	Name        string `name:"name" placeholder:"NAME" help:"Name of the sandbox. [A-Za-z0-9_.-], at most 64."`
+}
+
+// projectFlag is understood by every command that reads a profile.
+type projectFlag struct {
+	NoProject bool `name:"no-project" help:"Leave the working directory's .jail.yaml out."`
+}
+
+// host looks at the machine, the project file of the working directory included.
+func (p projectFlag) host(a *app) (*policy.Host, error) {
+	host, err := a.host()
+	if err == nil && !p.NoProject {
+		host.Project = policy.ProjectAt(host.Cwd)
+	}
+	return host, err
 }
 
 // overrideFlags are those of sandboxFlags that change the profile, in the order they were given.

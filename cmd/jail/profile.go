@@ -31,7 +31,7 @@ func (s *sandboxFlags) compile(a *app, flags []flag, words []string) (*policy.Co
 		return nil, nil, errors.New("the name of the program is empty")
 	}
 	lap := a.stopwatch()
-	host, err := a.host()
+	host, err := s.host(a)
 	if err != nil {
 		return nil, nil, err
 	}

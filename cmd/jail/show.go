@@ -3,7 +3,8 @@ package main
 import "jail/policy"
 
 type showCmd struct {
-	Profile string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	Profile     string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	projectFlag `embed:""`
 }
 
 // Help is the text below the command's first line.
@@ -20,7 +21,7 @@ func (showCmd) examples() []example {
 
 // Run prints a resolved profile.
 func (c *showCmd) Run(a *app) error {
-	resolved, err := a.resolve(c.Profile)
+	resolved, err := a.resolve(c.Profile, c.projectFlag)
 	if err != nil {
 		return err
 	}
@@ -28,8 +29,8 @@ func (c *showCmd) Run(a *app) error {
 }
 
 // resolve takes a profile as far as it goes without a program.
-func (a *app) resolve(ref string) (*policy.Resolved, error) {
-	host, err := a.host()
+func (a *app) resolve(ref string, project projectFlag) (*policy.Resolved, error) {
+	host, err := project.host(a)
 	if err != nil {
 		return nil, err
 	}
