@@ -28,6 +28,8 @@ type Options struct {
 	// Hold, when not nil, is called with the first process before it does anything, for a cgroup that a process
 	// must be written into (cgroup v1). An error ends the start.
 	Hold func(pid int) error
+	// Started, when not nil, is called by Run once the sandbox is on its way, while it sets itself up.
+	Started func(*Process)
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }

@@ -71,6 +71,9 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	proc.drained, giveUp = context.WithCancel(context.Background())
 	defer giveUp()
 	proc.Release()
+	if o.Started != nil {
+		o.Started(proc)
+	}
 	done := make(chan struct{})
 	defer close(done)
 	go proc.forward(signals, giveUp, done)

@@ -14,6 +14,7 @@ import (
 
 	"jail/policy"
 	"jail/profiles"
+	"jail/sandbox/running"
 )
 
 // defaultProfile is taken for a program that has no profile of its own.
@@ -68,8 +69,8 @@ func (s *sandboxFlags) name(spec *specs.Spec) error {
 	if s.Name == "" {
 		return nil
 	}
-	if !isName(s.Name) {
-		return &hinted{fmt.Errorf("--name: %q is no name of a sandbox", s.Name), "use 1 to 64 of A-Z a-z 0-9 _ . -, the first one no dot"}
+	if !running.IsName(s.Name) {
+		return &hinted{fmt.Errorf("--name: %q is no name of a sandbox", s.Name), "use " + running.NameRule}
 	}
 	if spec.Annotations == nil {
 		spec.Annotations = map[string]string{}

@@ -55,6 +55,11 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 		options.Filter = filter.Code
 		lap("got the system-call filter: %d instructions, cached: %t", filter.Len(), filter.Cached)
 	}
+	presence, err := a.announce(b.Spec)
+	if err != nil {
+		return err
+	}
+	options.Started = presence.started
 	streams := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
 	if err != nil {

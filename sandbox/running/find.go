@@ -48,7 +48,7 @@ func Find(name string) (*Sandbox, error) {
 		switch m := match(&s, name); {
 		case v == foreign && m >= byName:
 			fake = pid
-		case v != believed || s.Pending || s.First == 0:
+		case v != believed || s.pending || s.First == 0:
 		case m == noMatch || m < rank:
 			others = append(others, s)
 		case m > rank:

@@ -1,7 +1,6 @@
 package running
 
 import (
-	"encoding/json"
 	"io"
 	"iter"
 	"os"
@@ -20,7 +19,7 @@ func List() ([]State, error) {
 	}
 	var out []State
 	for p, s := range supervisors() {
-		if !s.Pending && s.First != 0 {
+		if !s.pending && s.First != 0 {
 			s.Program = programOf(p, &s)
 			out = append(out, s)
 		}
@@ -105,9 +104,12 @@ func (v *viewer) examine(pid int) (process, State, verdict) {
 		return p, State{}, noSandbox
 	}
 	defer f.Close()
-	var s State
 	text, err := io.ReadAll(io.LimitReader(f, stateLimit+1))
-	if err != nil || len(text) > stateLimit || json.Unmarshal(text, &s) != nil || !IsName(s.Name) {
+	if err != nil || len(text) > stateLimit {
+		return p, State{}, noSandbox
+	}
+	s, ok := decode(string(text))
+	if !ok {
 		return p, State{}, noSandbox
 	}
 	if s.Supervisor != pid {
@@ -118,7 +120,6 @@ func (v *viewer) examine(pid int) (process, State, verdict) {
 			return p, s, foreign
 		}
 	}
-	s.Program = 0
 	return p, s, believed
 }
 

@@ -1,7 +1,6 @@
 package running
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -48,7 +47,7 @@ func Publish(s *State) (*Entry, error) {
 		return nil, fmt.Errorf("%q is no name of a sandbox: use %s", s.Name, NameRule)
 	}
 	e := &Entry{fd: -1}
-	s.Pending = s.Given
+	s.pending = s.Given
 	if err := e.Update(s); err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func Publish(s *State) (*Entry, error) {
 			e.Close()
 			return nil, err
 		}
-		s.Pending = false
+		s.pending = false
 		if err := e.Update(s); err != nil {
 			e.Close()
 			return nil, err
@@ -68,9 +67,9 @@ func Publish(s *State) (*Entry, error) {
 
 // Update tells the state anew. Readers find the old one or the new one, never a part of either.
 func (e *Entry) Update(s *State) error {
-	text, err := json.Marshal(s)
+	text, err := s.encode()
 	if err != nil {
-		return fmt.Errorf("write down the sandbox's state: %w", err)
+		return err
 	}
 	fd, err := sealedFile(stateFile, text)
 	if err != nil {
@@ -161,7 +160,7 @@ func claim(s *State) error {
 			p.close()
 			switch {
 			case other.Supervisor == s.Supervisor || other.Name != s.Name:
-			case !other.Pending || other.Supervisor < s.Supervisor:
+			case !other.pending || other.Supervisor < s.Supervisor:
 				return &TakenError{s.Name, other.Supervisor}
 			default:
 				waitFor = other.Supervisor

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,11 +40,11 @@ func supervise(how, name string) {
 		s.Supervisor = os.Getpid()
 		var fd int
 		if fd, err = unix.MemfdCreate(stateFile, 0); err == nil {
-			_, err = unix.Write(fd, fmt.Appendf(nil, `{"name":%q,"supervisor":%d,"first":%d}`, name, os.Getpid(), s.First))
+			_, err = unix.Write(fd, encoded(s))
 		}
 	case "stranger": // tells the process id of another
 		s.Supervisor = os.Getppid()
-		_, err = sealedFile(stateFile, fmt.Appendf(nil, `{"name":%q,"supervisor":%d,"first":%d}`, name, os.Getppid(), s.First))
+		_, err = sealedFile(stateFile, encoded(s))
 	default:
 		_, err = Publish(s)
 	}
@@ -60,6 +61,14 @@ func supervise(how, name string) {
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	_ = first.Process.Kill()
 	os.Exit(0)
+}
+
+func encoded(s *State) []byte {
+	text, err := s.encode()
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 // A supervisor is one of those, in a process of its own.
@@ -276,6 +285,32 @@ func TestKeeps(t *testing.T) {
 	if _, ok := listed(t)[s.Name]; ok {
 		t.Error("listed after Close")
 	}
+}
+
+func TestStateIsToldAsItIs(t *testing.T) {
+	in := State{Name: "n", Given: true, Profile: "p", Args: []string{"/bin/x", "", "a=b", "\xff\n\x1b[2J"}, Supervisor: 5, First: 6,
+		Started: time.Unix(12, 34), Terminal: true, Cgroups: []string{"/a b", "/c"}, Network: map[string]string{"mode": "veth", "": "="},
+		Jail: "1", pending: true}
+	out, ok := decode(string(encoded(&in)))
+	if !ok || !reflect.DeepEqual(in, out) {
+		t.Errorf("told\n%+v\nread\n%+v", in, out)
+	}
+	for _, s := range []State{{Name: "a\x00b"}, {Args: []string{"\x00"}}, {Network: map[string]string{"a=b": ""}}, {Network: map[string]string{"a": "\x00"}}} {
+		if _, err := s.encode(); err == nil {
+			t.Errorf("%+v was written", s)
+		}
+	}
+}
+
+// What another process says may be anything.
+func FuzzDecode(f *testing.F) {
+	f.Add(string(encoded(&State{Name: "n", Args: []string{"x"}, Network: map[string]string{"mode": "none"}})))
+	f.Add("name=x\x00supervisor=99999999999999999999\x00")
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, ok := decode(text); ok && !IsName(s.Name) {
+			t.Errorf("the name %q is taken", s.Name)
+		}
+	})
 }
 
 func TestNames(t *testing.T) {
