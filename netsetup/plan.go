@@ -40,6 +40,11 @@ type Plan struct {
 	ResolvConf, HostsIn []byte
 }
 
+// Foresee gives the plan of a network of the sandbox's own, without making anything.
+func Foresee(c *Config, hostname string) (*Plan, error) {
+	return NewPlan(c, hostRoutes(), hostname)
+}
+
 // candidates for the sandbox's IPv4 network, most out of the way first.
 func candidates() []netip.Prefix {
 	var out []netip.Prefix

@@ -79,7 +79,7 @@ func Start(c *Config, o Options) (*Network, error) {
 			return nil, fmt.Errorf("network %s: %s: not supported yet\ntake the key out of the profile", what, v)
 		}
 	}
-	plan, err := NewPlan(c, hostRoutes(), o.Hostname)
+	plan, err := Foresee(c, o.Hostname)
 	if err != nil {
 		return nil, err
 	}

@@ -160,25 +160,7 @@ func (e *explainer) devices() {
 // reach says what it can talk to: the network, the desktop, other processes.
 func (e *explainer) reach() {
 	var lines []string
-	n := &e.r.Network
-	switch mode := n.Mode.Or("none"); mode {
-	case "none":
-		lines = append(lines, "no network but its own loopback")
-	case "host":
-		lines = append(lines, "the host's network: any address, this machine's own services and abstract sockets too")
-	default:
-		lines = append(lines, "a network of its own ("+mode+")")
-		for _, rule := range n.Egress {
-			verb := "not "
-			if rule.Allow {
-				verb = ""
-			}
-			lines = append(lines, "  "+verb+rule.Text)
-		}
-	}
-	for _, p := range n.Publish {
-		lines = append(lines, "it can be reached at "+p.Text)
-	}
+	lines = append(lines, e.network()...)
 	lines = append(lines, e.r.Desktop.lines()...)
 	own := map[string]bool{}
 	for _, ns := range e.r.Namespaces {

@@ -271,7 +271,7 @@ type NetworkSection struct {
 	Mode      Text              `key:"mode" enum:"none,host,veth,join" doc:"none: its own loopback only (the default). host: the host's network, unfiltered. veth: a network of its own, with egress deciding what it reaches. join: the network of a running sandbox."`
 	Name      Text              `key:"name" as:"name" doc:"join: the sandbox whose network to use. veth: a named network, shared with other sandboxes that name it."`
 	Egress    List[EgressItem]  `key:"egress" doc:"Rules in order, of which the first that matches decides; what matches none is refused. [] refuses everything."`
-	Publish   List[Item]        `key:"publish" doc:"Ports of the host that lead inside: [ADDRESS:]PORT:PORT[/tcp|udp]. Default address: 127.0.0.1."`
+	Publish   List[Item]        `key:"publish" doc:"Ports of the host that lead inside: [ADDRESS:]PORT:PORT[/tcp|udp]. Without an address: those of the host's loopback, IPv4 and IPv6."`
 	Bandwidth *BandwidthSection `key:"bandwidth" doc:"Limits of speed."`
 	DNS       *DNSSection       `key:"dns" doc:"How names are resolved."`
 	Uplink    Text              `key:"uplink" enum:"builtin,pasta,slirp4netns" doc:"The way out for an ordinary user. Default: builtin."`
@@ -281,7 +281,7 @@ type NetworkSection struct {
 	IPVLAN    Text              `key:"ipvlan" as:"word" doc:"Root only: the link of the host to put an ipvlan on."`
 	CNI       Text              `key:"cni" as:"word" doc:"Root only: the CNI network to join."`
 	MAC       Text              `key:"mac" as:"word" doc:"The hardware address inside."`
-	MTU       Number            `key:"mtu" doc:"The largest packet, 1280 to 65535."`
+	MTU       Number            `key:"mtu" doc:"The largest packet, 1280 to 65520. Default: 65520."`
 }
 
 // EgressItem is one entry of `network.egress`: allow or deny.
@@ -303,7 +303,7 @@ type BandwidthSection struct {
 // DNSSection is the value of `network.dns`.
 type DNSSection struct {
 	Origin  Origin
-	Servers List[Text] `key:"servers" as:"word" doc:"Addresses of resolvers to ask instead of the host's."`
+	Servers List[Text] `key:"servers" as:"word" doc:"Addresses of resolvers to ask instead of the host's; a port may follow."`
 	Search  List[Text] `key:"search" as:"word" doc:"Domains to try for short names."`
 	Hosts   Map[Text]  `key:"hosts" doc:"Fixed addresses by name."`
 }

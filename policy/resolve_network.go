@@ -21,7 +21,7 @@ func (r *resolver) network() {
 		n.Mode = Text{V: "none", Set: true, Origin: defaultOrigin}
 	}
 	n.Name, n.Uplink, n.Bridge, n.MACVLAN, n.IPVLAN, n.CNI, n.MAC = in.Name, in.Uplink, in.Bridge, in.MACVLAN, in.IPVLAN, in.CNI, in.MAC
-	n.MTU = r.inRange(in.MTU, "network.mtu", 1280, 65535)
+	n.MTU = r.inRange(in.MTU, "network.mtu", 1280, 65520)
 	if n.Name.Set && !validName(n.Name.V) {
 		r.fail(n.Name.Origin, "network.name", quote(n.Name.V)+" is not a name", nameRule)
 	}
@@ -35,8 +35,35 @@ func (r *resolver) network() {
 	r.links(n, &in)
 	r.needsVeth(n, &in)
 	r.projectEgress(n)
-	if n.Mode.V != "none" && n.Mode.V != "host" {
-		r.available("network.mode: "+n.Mode.V, n.Mode.Origin)
+	r.networkFeatures(n, &in)
+	if n.Mode.V == "veth" && !in.Egress.Set && len(n.Publish) == 0 && !n.Name.Set {
+		r.warn(n.Mode.Origin, "network.mode", "veth without egress rules reaches nothing",
+			"write 'egress: [{allow: NAME:PORT}]', or 'egress: []' when that is what you want")
+	}
+}
+
+// networkFeatures refuses what this build cannot do yet.
+func (r *resolver) networkFeatures(n *Network, in *NetworkSection) {
+	if n.Mode.V == "join" {
+		r.available("network.mode: join", n.Mode.Origin)
+		return
+	}
+	if n.Mode.V != "veth" {
+		return
+	}
+	for _, f := range [...]struct {
+		name string
+		Text
+	}{{"network.name", n.Name}, {"network.bridge", n.Bridge}, {"network.macvlan", n.MACVLAN}, {"network.ipvlan", n.IPVLAN}, {"network.cni", n.CNI}} {
+		if f.Set && !r.hasProblemAt(f.Origin) {
+			r.available(f.name, f.Origin)
+		}
+	}
+	if len(n.Addresses) > 0 && !r.hasProblemAt(in.Address.Origin) {
+		r.available("network.address", in.Address.Origin)
+	}
+	if n.Uplink.Set {
+		r.available("network.uplink: "+n.Uplink.V, n.Uplink.Origin)
 	}
 }
 
@@ -97,15 +124,30 @@ func (r *resolver) publish(n *Network) {
 	}
 }
 
+// overlaps tells whether two entries would listen at one place. A wildcard
+// address covers its own family; no address is both loopbacks.
 func overlaps(a, b Publish) bool {
-	wild := func(s string) bool { return s == "0.0.0.0" || s == "::" }
-	return a.HostPort == b.HostPort && a.Proto == b.Proto && (a.HostIP == b.HostIP || wild(a.HostIP) || wild(b.HostIP))
+	if a.HostPort != b.HostPort || a.Proto != b.Proto {
+		return false
+	}
+	return slices.ContainsFunc(a.listens(), func(x netip.Addr) bool {
+		return slices.ContainsFunc(b.listens(), func(y netip.Addr) bool {
+			return x == y || x.Is4() == y.Is4() && (x.IsUnspecified() || y.IsUnspecified())
+		})
+	})
+}
+
+func (p Publish) listens() []netip.Addr {
+	if p.HostIP == "" {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	return []netip.Addr{netip.MustParseAddr(p.HostIP)}
 }
 
 // parsePublish reads [ADDRESS:]PORT:PORT[/tcp|udp].
 func parsePublish(s string) (Publish, *varError) {
 	const fix = "as 8080:80, 127.0.0.1:8080:80/tcp or [::1]:8080:80"
-	p := Publish{Text: s, Proto: "tcp", HostIP: "127.0.0.1"}
+	p := Publish{Text: s, Proto: "tcp"}
 	rest, proto, has := strings.Cut(s, "/")
 	if has {
 		if proto != "tcp" && proto != "udp" {
@@ -124,7 +166,10 @@ func parsePublish(s string) (Publish, *varError) {
 		if err != nil {
 			return p, &varError{quote(host) + " is not an address of the host", fix}
 		}
-		p.HostIP = addr.String()
+		if addr.Zone() != "" {
+			return p, &varError{quote(host) + " names a link of this machine", "leave out what stands behind %"}
+		}
+		p.HostIP = addr.Unmap().String()
 	}
 	var err *varError
 	if p.HostPort, err = parsePort(hostPort); err == nil {
@@ -157,8 +202,8 @@ func (r *resolver) dns(n *Network, in *DNSSection) {
 		return
 	}
 	for i, t := range in.Servers.Items {
-		if _, err := netip.ParseAddr(t.V); err != nil && t.Set {
-			r.fail(t.Origin, "network.dns.servers["+strconv.Itoa(i)+"]", quote(t.V)+" is not an address", "as 9.9.9.9 or 2620:fe::fe")
+		if t.Set && !isServer(t.V) {
+			r.fail(t.Origin, "network.dns.servers["+strconv.Itoa(i)+"]", quote(t.V)+" is not an address", "as 9.9.9.9, 2620:fe::fe or, with a port, 192.0.2.1:5353")
 			continue
 		}
 		n.DNS.Servers = append(n.DNS.Servers, Named{t.V, t.Origin})
@@ -182,6 +227,15 @@ func (r *resolver) dns(n *Network, in *DNSSection) {
 		}
 		n.DNS.Hosts = append(n.DNS.Hosts, HostName{strings.ToLower(e.Key), e.Value.V, e.Value.Origin})
 	}
+}
+
+// isServer takes an address, alone or with a port.
+func isServer(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	p, err := netip.ParseAddrPort(s)
+	return err == nil && p.Port() != 0
 }
 
 // links checks what only root can have.

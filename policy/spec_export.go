@@ -61,6 +61,7 @@ func (c *Compiled) Export(dir string, h *Host) *Compiled {
 	if spec.Annotations[annotationDesktop] != "" {
 		warn("other runtimes connect none of this to the session: "+c.connected, "run the bundle with jail")
 	}
+	c.exportNetwork(warn)
 	for _, n := range linux.Namespaces {
 		if n.Type == specs.TimeNamespace {
 			warn("the profile has a time namespace; runc before 1.2 refuses the bundle", "take time out of namespaces")

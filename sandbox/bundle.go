@@ -15,6 +15,18 @@ type Bundle struct {
 	Dir string
 	// Tree holds the files of a bundle in memory, parents before children.
 	Tree []TreeEntry
+	// GivenNetwork says that the network namespace the configuration asks for is made by the caller and handed to
+	// Start, as Options.NetNS.
+	GivenNetwork bool
+	// Overlays are files that the caller makes for this start and puts, read-only, over what the configuration has
+	// at their place: what a network's names are resolved with.
+	Overlays []Overlay
+}
+
+// An Overlay is one such file.
+type Overlay struct {
+	Path    string // inside, absolute
+	Content []byte
 }
 
 // A TreeEntry is one file of a bundle in memory.

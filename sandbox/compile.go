@@ -55,7 +55,7 @@ type compiler struct {
 func Compile(b *Bundle, f *Facts) (*Plan, error) {
 	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true}, tree: newInside(f.Files), inMemory: b.Dir == ""}
 	for _, part := range []func() error{
-		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.devices, c.masks, c.symlinks, c.finishMounts,
+		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.devices, c.masks, c.symlinks, c.finishMounts,
 		c.split, c.process, c.privileges, c.execute,
 	} {
 		if err := part(); err != nil {
@@ -189,6 +189,9 @@ func (p *Plan) cloneText() string {
 		}
 	}
 	s := "clone a process into new namespaces: " + strings.Join(names, ", ")
+	if p.givenNetwork {
+		s += "; in its network's namespace, below the user namespace that owns it"
+	}
 	for _, j := range p.joins {
 		s += fmt.Sprintf("; join the %s namespace %s", j.kind, escape(j.path))
 	}
@@ -207,6 +210,13 @@ func (c *compiler) chooseNamespaces() error {
 			return c.failf(pointer, "linux.namespaces", "the %s namespace is named twice", ns.Type)
 		}
 		c.namespaces[ns.Type] = ns.Path
+		if c.bundle.GivenNetwork && ns.Type == specs.NetworkNamespace {
+			if ns.Path != "" {
+				return c.failf(pointer, "linux.namespaces", "the network namespace has a path, and dev.jail.network asks for a new one")
+			}
+			c.plan.givenNetwork = true
+			continue
+		}
 		if ns.Path == "" {
 			c.plan.clone |= flag
 			continue
@@ -221,6 +231,11 @@ func (c *compiler) chooseNamespaces() error {
 	}
 	if !c.has(specs.UserNamespace) && c.facts.UID != 0 {
 		return c.fail("/linux/namespaces", "linux.namespaces", fmt.Errorf("only root can make a sandbox without a user namespace"), "add user to namespaces")
+	}
+	if c.bundle.GivenNetwork && (!c.plan.givenNetwork || c.plan.clone&unix.CLONE_NEWUSER == 0) {
+		// Without a user namespace below the one that owns the network the program's root could undo its rules.
+		return c.fail("/linux/namespaces", "linux.namespaces", fmt.Errorf("a network with egress rules needs a network and a user namespace of the sandbox's own"),
+			"add user to namespaces")
 	}
 	c.plan.Resources = c.spec.Linux.Resources
 	c.plan.orphans = !c.has(specs.PIDNamespace)
@@ -263,12 +278,13 @@ func (c *compiler) mapIDs() error {
 			return c.failf(fmt.Sprintf("/linux/gidMappings/%d", i), "linux.gidMappings", "an empty range")
 		}
 	}
+	below := len(c.plan.joins) > 0 || c.plan.givenNetwork
 	own := len(uids) == 1 && len(gids) == 1 && uids[0].Size == 1 && gids[0].Size == 1 &&
 		int(uids[0].HostID) == c.facts.UID && int(gids[0].HostID) == c.facts.GID
 	switch {
-	case own && (c.facts.UID != 0 || len(c.plan.joins) > 0):
+	case own && (c.facts.UID != 0 || below):
 		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), c.facts.UID, int(gids[0].ContainerID), c.facts.GID})
-	case len(c.plan.joins) > 0:
+	case below:
 		// Only a process of the user namespace above could write them, and newuidmap is not one.
 		return c.fail("/linux/uidMappings", "linux.uidMappings", fmt.Errorf("ranges of ids cannot be had together with a network that is shared or joined"),
 			"map one id, or take network mode none or host")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -16,7 +17,7 @@ import (
 func (c *compiler) mounts() error {
 	mounts := c.spec.Mounts
 	replaced := len(mounts) > 0 && path.Clean(mounts[0].Destination) == "/"
-	if c.inMemory && c.needsScratch(replaced) {
+	if c.inMemory && c.needsScratch(replaced) || len(c.bundle.Overlays) > 0 {
 		if err := c.materialise(); err != nil {
 			return err
 		}
@@ -56,7 +57,7 @@ func (c *compiler) needsScratch(rootReplaced bool) bool {
 func (c *compiler) materialise() error {
 	c.plan.add(inSetup, "", scratch{})
 	made := map[string]bool{".": true}
-	for _, e := range c.bundle.Tree {
+	for _, e := range append(slices.Clip(c.bundle.Tree), c.overlayTree()...) {
 		if !fs.ValidPath(e.Path) || made[e.Path] {
 			return c.failf("/", "bundle", "%q is no path of a bundle, or is there twice", e.Path)
 		}

@@ -32,7 +32,7 @@ func (c *compiler) identity() error {
 		}
 		c.plan.add(inSetup, c.origin("/domainname"), domainName{s.Domainname})
 	}
-	if p, own := c.namespaces[specs.NetworkNamespace]; own && p == "" {
+	if p, own := c.namespaces[specs.NetworkNamespace]; own && p == "" && !c.plan.givenNetwork {
 		c.plan.add(inSetup, "", loopbackUp{})
 	}
 	return c.sysctls()
@@ -56,7 +56,7 @@ func (c *compiler) sysctls() error {
 		default:
 			return c.failf(pointer, "sysctl "+k, "does not belong to a namespace")
 		}
-		if p, own := c.namespaces[need]; !own || p != "" {
+		if p, own := c.namespaces[need]; !own || p != "" || need == specs.NetworkNamespace && c.plan.givenNetwork {
 			return c.failf(pointer, "sysctl "+k, "needs a %s namespace of its own", need)
 		}
 		for _, part := range strings.FieldsFunc(k, func(r rune) bool { return r == '.' || r == '/' }) {

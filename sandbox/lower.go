@@ -73,13 +73,20 @@ type joinFD struct {
 }
 
 // openJoins opens what the plan joins, the user namespace first: it gives the right to enter the others.
-func (p *Plan) openJoins(in *lowerInput, parent *os.File) error {
-	if parent != nil {
-		fd, err := unix.FcntlInt(parent.Fd(), unix.F_DUPFD_CLOEXEC, eventsFD+1)
-		if err != nil {
-			return &Error{What: "join the user namespace", Cause: err, Exit: 125}
+func (p *Plan) openJoins(in *lowerInput, user, network *os.File) error {
+	for _, given := range []struct {
+		f    *os.File
+		flag uint64
+		what string
+	}{{user, unix.CLONE_NEWUSER, "user namespace"}, {network, unix.CLONE_NEWNET, "network namespace"}} {
+		if given.f == nil {
+			continue
 		}
-		in.joins = append(in.joins, joinFD{fd, unix.CLONE_NEWUSER, "user namespace"})
+		fd, err := unix.FcntlInt(given.f.Fd(), unix.F_DUPFD_CLOEXEC, eventsFD+1)
+		if err != nil {
+			return &Error{What: "join the " + given.what, Cause: err, Exit: 125}
+		}
+		in.joins = append(in.joins, joinFD{fd, given.flag, given.what})
 	}
 	for _, j := range p.joins {
 		fd, err := unix.Open(j.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)

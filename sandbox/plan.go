@@ -13,11 +13,13 @@ import (
 type Plan struct {
 	steps []plannedStep
 
-	clone    uint64 // CLONE_NEW* of the first process
-	joins    []join // namespaces entered before that
-	idmap    *idMaps
-	terminal bool
-	orphans  bool // without a pid namespace processes may outlive the program
+	clone uint64 // CLONE_NEW* of the first process
+	joins []join // namespaces entered before that
+	// givenNetwork says that the network namespace comes with the start.
+	givenNetwork bool
+	idmap        *idMaps
+	terminal     bool
+	orphans      bool // without a pid namespace processes may outlive the program
 
 	// DieWithParent asks that the sandbox ends when jail's own parent does.
 	DieWithParent bool
@@ -58,6 +60,9 @@ func (p *Plan) add(ph phase, origin string, steps ...step) {
 		p.steps = append(p.steps, plannedStep{ph, s, origin})
 	}
 }
+
+// HasTerminal tells whether the sandbox gets a terminal of its own, which stands in for the caller's.
+func (p *Plan) HasTerminal() bool { return p.terminal }
 
 // WriteTo prints the plan, a numbered line a step with the process that does it and the place it came from.
 func (p *Plan) WriteTo(w io.Writer) (int64, error) {

@@ -25,6 +25,8 @@ type Options struct {
 	// ParentUserNS is a user namespace to make the sandbox's own below, or nil; the namespaces that the plan joins
 	// belong to it. The program has no rights in it: user_namespaces(7), "Interaction of user namespaces and other types".
 	ParentUserNS *os.File
+	// NetNS is the network namespace of a plan that is given one (Bundle.GivenNetwork). It belongs to ParentUserNS.
+	NetNS *os.File
 	// Hold, when not nil, is called with the first process before it does anything, for a cgroup that a process
 	// must be written into (cgroup v1). An error ends the start.
 	Hold func(pid int) error
@@ -67,6 +69,9 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	if len(o.Filter)%8 != 0 || len(o.Filter)/8 > 4096 { // BPF_MAXINSNS
 		return nil, fmt.Errorf("the compiled system-call filter has %d bytes: no array of at most 4096 instructions", len(o.Filter))
 	}
+	if p.givenNetwork != (o.NetNS != nil) || p.givenNetwork && o.ParentUserNS == nil {
+		return nil, fmt.Errorf("the plan and the start disagree on whether there is a network to join")
+	}
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("map a page to share with the sandbox: %w", err)
@@ -83,7 +88,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}}
 	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared, hold: o.Hold != nil}
 	defer in.closeJoins()
-	if err := p.openJoins(&in, o.ParentUserNS); err != nil {
+	if err := p.openJoins(&in, o.ParentUserNS, o.NetNS); err != nil {
 		proc.events.close()
 		return nil, err
 	}

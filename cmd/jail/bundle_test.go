@@ -148,7 +148,6 @@ func TestUnenforced(t *testing.T) {
 		{"devices without one", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Devices: deny}}}, true},
 		{"pids", specs.Spec{Linux: &specs.Linux{Namespaces: user, Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: 3}}}}, true},
 		{"unified", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Unified: map[string]string{"memory.max": "1"}}}}, true},
-		{"network", specs.Spec{Annotations: map[string]string{annotationNetwork: `{"mode":"veth"}`}}, true},
 		{"another annotation", specs.Spec{Annotations: map[string]string{"org.example.x": "y"}}, false},
 	} {
 		if err := unenforced(&tt.spec); (err != nil) != tt.refused {

@@ -25,11 +25,21 @@ func (p *planCmd) launch(a *app, flags []flag, words []string) error {
 	}
 	a.warnings(compiled.Warnings)
 	setTerminal(compiled.Spec, onTerminal())
-	plan, err := a.plan(bundleOf(compiled))
+	bundle := bundleOf(compiled)
+	config, err := networkOf(bundle.Spec)
 	if err != nil {
 		return err
 	}
 	out := bufio.NewWriter(a.out)
+	if config != nil {
+		if err := foresee(escapeLines{out}, bundle, config); err != nil {
+			return err
+		}
+	}
+	plan, err := a.plan(bundle, config)
+	if err != nil {
+		return err
+	}
 	if _, err := plan.WriteTo(escapeLines{out}); err != nil {
 		return err
 	}

@@ -66,10 +66,12 @@ func (p *printer) paint(style, text string) string {
 
 // line prints one line of jail's, and a hint below it.
 func (p *printer) line(style, label, text, hint string) {
-	fmt.Fprintf(p.out, "%s %s\n", p.paint(style, label), escape(text))
+	lines := p.paint(style, label) + " " + escape(text) + "\n"
 	if hint != "" {
-		fmt.Fprintf(p.out, "  %s %s\n", p.paint(bold, "hint:"), escape(hint))
+		lines += "  " + p.paint(bold, "hint:") + " " + escape(hint) + "\n"
 	}
+	// One write: lines of several goroutines do not mix.
+	fmt.Fprint(p.out, lines)
 }
 
 // note prints what --verbose asks for.

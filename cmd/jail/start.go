@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"jail/netsetup"
 	"jail/policy"
 	"jail/sandbox"
 	"jail/sandbox/seccomp"
@@ -38,7 +39,12 @@ func setTerminal(spec *specs.Spec, auto bool) {
 // start runs a bundle and ends jail as the program ended.
 func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 	lap := a.stopwatch()
-	plan, err := a.plan(b)
+	network, err := a.startNetwork(b)
+	if err != nil {
+		return err
+	}
+	defer network.close()
+	plan, err := a.plan(b, network.config)
 	if err != nil {
 		return err
 	}
@@ -60,8 +66,13 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 		return err
 	}
 	options.Started = presence.started
+	if err := network.join(&options, plan.HasTerminal()); err != nil {
+		return err
+	}
+	lap("waited for the network")
 	streams := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
+	network.tell()
 	if err != nil {
 		return err
 	}
@@ -75,8 +86,8 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 	return nil
 }
 
-// plan decides how a bundle is set up on this machine.
-func (a *app) plan(b *sandbox.Bundle) (*sandbox.Plan, error) {
+// plan decides how a bundle is set up on this machine, with the network that was asked for.
+func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config) (*sandbox.Plan, error) {
 	facts, err := sandbox.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
@@ -84,18 +95,13 @@ func (a *app) plan(b *sandbox.Bundle) (*sandbox.Plan, error) {
 	if err := unenforced(b.Spec); err != nil {
 		return nil, err
 	}
+	b.GivenNetwork = network != nil
 	return sandbox.Compile(b, facts)
 }
-
-// annotationNetwork asks for a network that the namespaces alone do not give.
-const annotationNetwork = "dev.jail.network"
 
 // unenforced refuses a bundle that asks for protection which nothing here would apply: it would run
 // with less than it states. Profiles that ask for it are refused by the compiler, with their line.
 func unenforced(spec *specs.Spec) error {
-	if spec.Annotations[annotationNetwork] != "" {
-		return &hinted{fmt.Errorf("config.json/annotations/%s: this version of jail does not have networks of their own yet", annotationNetwork), "take the annotation out"}
-	}
 	if spec.Linux == nil || spec.Linux.Resources == nil {
 		return nil
 	}

@@ -17,7 +17,7 @@ func BenchmarkBeforeLaunch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := a.plan(bundleOf(compiled)); err != nil {
+		if _, err := a.plan(bundleOf(compiled), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(reexec())
 	case "world":
+		if command := os.Getenv("JAIL_WORLD_COMMAND"); command != "" {
+			os.Exit(commandRole(command))
+		}
 		os.Exit(m.Run())
 	case "run":
 		os.Exit(runRole())
@@ -55,6 +58,19 @@ func reexec() int {
 	if err := cmd.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "in the world of namespaces:", err)
 		return 1
+	}
+	return 0
+}
+
+// commandRole runs a shell command in the world instead of the tests: for looking around by hand.
+func commandRole(command string) int {
+	if err := makeWorld(); err != nil {
+		return failed(err)
+	}
+	cmd := exec.Command("setpriv", append(dropAll[:len(dropAll):len(dropAll)], "sh", "-c", command)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return failed(err)
 	}
 	return 0
 }

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"jail/netsetup"
+	gateway "jail/netsetup/program"
+	"jail/sandbox"
+)
+
+// annotationNetwork asks for a network that the namespaces alone do not give.
+const annotationNetwork = "dev.jail.network"
+
+// network is a sandbox's own network while it lives; of a sandbox without one only the zero value.
+type network struct {
+	config *netsetup.Config
+	at     *netsetup.Network
+	reports
+}
+
+// networkOf reads what a bundle asks for: nil when the namespaces alone decide.
+func networkOf(spec *specs.Spec) (*netsetup.Config, error) {
+	text, asked := spec.Annotations[annotationNetwork]
+	if !asked {
+		return nil, nil
+	}
+	config, err := netsetup.Parse(text)
+	if err != nil {
+		return nil, withHint(err)
+	}
+	if config.Mode == "none" || config.Mode == "host" {
+		return nil, nil
+	}
+	return config, nil
+}
+
+// startNetwork begins to make the network that a bundle asks for, and puts the files that names are resolved
+// with over the sandbox's own. The rest of the start goes on meanwhile.
+func (a *app) startNetwork(b *sandbox.Bundle) (*network, error) {
+	config, err := networkOf(b.Spec)
+	if config == nil {
+		return &network{}, err
+	}
+	n := &network{config: config, reports: reports{err: a.err}}
+	n.at, err = netsetup.Start(config, netsetup.Options{
+		Gateway: gateway.Open, Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
+		Events: n.event, Stderr: os.Stderr,
+	})
+	if err != nil {
+		return nil, withHint(err)
+	}
+	b.Overlays = append(b.Overlays, nameFiles(b, n.at.Plan)...)
+	return n, nil
+}
+
+// foresee prints what the network would be, and gives the bundle the files it would bring.
+func foresee(out io.Writer, b *sandbox.Bundle, config *netsetup.Config) error {
+	plan, err := netsetup.Foresee(config, b.Spec.Hostname)
+	if err != nil {
+		return withHint(err)
+	}
+	b.Overlays = nameFiles(b, plan)
+	return plan.Describe(out, config)
+}
+
+// join waits until the network is there and hands it to the launcher.
+func (n *network) join(o *sandbox.Options, terminal bool) error {
+	if n.at == nil {
+		return nil
+	}
+	n.hold(terminal)
+	at, err := n.at.Ready()
+	if err != nil {
+		return withHint(err)
+	}
+	o.ParentUserNS, o.NetNS = at.UserNS, at.NetNS
+	return nil
+}
+
+func (n *network) close() {
+	if n.at != nil {
+		n.at.Close()
+	}
+}
+
+// withHint takes the remedy, which an error of netsetup has on lines of its own, out of it.
+func withHint(err error) error {
+	text, hint, ok := strings.Cut(err.Error(), "\n")
+	if !ok {
+		return err
+	}
+	return &hinted{fmt.Errorf("%s", text), strings.ReplaceAll(hint, "\n", "; ")}
+}
+
+const (
+	resolvConf = "/etc/resolv.conf"
+	etcHosts   = "/etc/hosts"
+)
+
+// nameFiles are the network's resolv.conf and hosts. What a profile itself writes wins: a resolv.conf of its own
+// stays, and the network's names come behind those of its own hosts. A file of the host's does not: it tells of
+// another network.
+func nameFiles(b *sandbox.Bundle, p *netsetup.Plan) []sandbox.Overlay {
+	var files []sandbox.Overlay
+	if _, own := inlineFile(b, resolvConf); !own {
+		files = append(files, sandbox.Overlay{Path: resolvConf, Content: p.ResolvConf})
+	}
+	hosts := p.HostsIn
+	if own, ok := inlineFile(b, etcHosts); ok {
+		own = bytes.TrimRight(own, "\n")
+		hosts = append(append(bytes.Clone(own), '\n'), hosts...)
+	}
+	return append(files, sandbox.Overlay{Path: etcHosts, Content: hosts})
+}
+
+// inlineFile finds what a bundle itself has for a file inside.
+func inlineFile(b *sandbox.Bundle, name string) ([]byte, bool) {
+	at := path.Join(b.Spec.Root.Path, name)
+	for _, m := range b.Spec.Mounts {
+		if path.Clean(m.Destination) == name {
+			at = m.Source
+		}
+	}
+	if filepath.IsAbs(at) {
+		return nil, false
+	}
+	for _, e := range b.Tree {
+		if e.Path == path.Clean(at) && e.Mode.IsRegular() {
+			return e.Content, true
+		}
+	}
+	if b.Dir == "" {
+		return nil, false
+	}
+	root, err := os.OpenRoot(b.Dir)
+	if err != nil {
+		return nil, false
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.Open(at)
+	if err != nil {
+		return nil, false
+	}
+	defer func() { _ = f.Close() }()
+	content, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	return content, err == nil
+}
+
+// reports prints what the network refused. While a program has the terminal to itself the lines wait for its
+// end: they would fall into what it draws.
+type reports struct {
+	err *printer
+
+	mu     sync.Mutex
+	held   bool
+	events []netsetup.Event
+}
+
+func (r *reports) hold(terminal bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = terminal
+}
+
+func (r *reports) event(e netsetup.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held {
+		r.events = append(r.events, e)
+		return
+	}
+	r.print(e)
+}
+
+// tell prints what was held back.
+func (r *reports) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = false
+	for _, e := range r.events {
+		r.print(e)
+	}
+	r.events = nil
+}
+
+func (r *reports) print(e netsetup.Event) {
+	text, hint := refusal(e)
+	r.err.line(yellow, "jail:", text, hint)
+}
+
+// refusal words an event of the network, and what to write to allow it.
+func refusal(e netsetup.Event) (text, hint string) {
+	what := e.Why
+	switch {
+	case e.Kind == "notice":
+		return "network: " + e.Why, ""
+	case e.Kind == "name":
+		what = "the name " + e.Name + " is refused"
+	default:
+		to := e.Name
+		if e.Addr != (netip.Addr{}) {
+			if to = e.Addr.String(); e.Name != "" {
+				to = e.Name + " (" + to + ")"
+			}
+		}
+		what = e.Proto + " to " + to
+		if e.Port != 0 {
+			what += ", port " + strconv.Itoa(int(e.Port)) + ","
+		}
+		what += " is refused"
+	}
+	if e.Program != "" {
+		what += " to " + e.Program
+	}
+	why := e.Why
+	if e.Rule != "" {
+		why = e.Rule
+	}
+	if e.Write != "" {
+		hint = "to allow it, add under network.egress: - allow: \"" + e.Write + "\""
+		if e.Rule != "" {
+			hint += ", before the rule that refuses"
+		}
+	}
+	return "network: " + what + ": " + why, hint
+}

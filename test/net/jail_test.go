@@ -1,0 +1,153 @@
+package net_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"jail/test/need"
+)
+
+// profileRules are the rules above, as a profile has them.
+const profileRules = `
+    - deny: bad.test
+    - deny: sharedbad.test
+    - allow: "good.test:80"
+    - allow: "*.good.test:80"
+    - allow: "shared.test:80"
+    - allow: "*.rebind.test"
+    - allow: 203.0.113.20
+    - allow: "2001:db8:2::20"
+    - allow: "0.0.0.0/0:8080"
+    - allow: "host:9000"
+`
+
+// mighty gives a program all that a profile can give it: root inside, every capability, every system call.
+const mighty = `
+process: {uid: 0, gid: 0}
+capabilities: [NET_ADMIN, NET_RAW, NET_BIND_SERVICE, SYS_ADMIN, SETUID, SETGID, SYS_PTRACE, DAC_OVERRIDE]
+syscalls: {default: log, allow: ["@default", "@userns", "@mount", "@network-io"]}
+`
+
+// writeProfile writes a profile with a network into a new folder.
+func writeProfile(t *testing.T, more string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\nname: p\nextends: [base]\n"+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func egress(more string) string {
+	return "network:\n  mode: veth\n  egress:" + profileRules + more
+}
+
+// ordinary makes a command run as a user without the capabilities that the makers of the world have in it.
+func ordinary(argv ...string) *exec.Cmd {
+	cmd := exec.Command("setpriv", slices.Concat(dropAll, argv)...)
+	cmd.Env = append(os.Environ(), "JAIL_ROLE=")
+	return cmd
+}
+
+// jailProbe makes attempts in a sandbox of bin/jail. It gives the outcomes and what jail said.
+func jailProbe(t *testing.T, profile string, attempts ...string) ([]outcome, string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := []string{need.Jail(t), "-p", profile, "--ro", self + ":/probe", "--env", "JAIL_ROLE=probe", "--env", "HOSTPID=" + strconv.Itoa(os.Getpid()), "--", "/probe"}
+	cmd := ordinary(append(argv, attempts...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("jail: %v\n%s%s", err, stdout.Bytes(), stderr.Bytes())
+	}
+	var outcomes []outcome
+	for line := range strings.Lines(stdout.String()) {
+		if f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 4); len(f) == 4 {
+			ms, _ := strconv.Atoi(f[2])
+			outcomes = append(outcomes, outcome{f[0] == "reached", ms, f[3]})
+		}
+	}
+	if len(outcomes) != len(attempts) {
+		t.Fatalf("%d outcomes of %d attempts:\n%s%s", len(outcomes), len(attempts), stdout.Bytes(), stderr.Bytes())
+	}
+	return outcomes, stderr.String()
+}
+
+// allowed are attempts that the rules let through.
+var allowed = []string{
+	"lookup good.test", "tcp4 good.test:80", "tcp6 good.test:80", "tcp cdn.good.test:80", "twice shared.test 203.0.113.12:80",
+	"udp 203.0.113.20:7", "udp [2001:db8:2::20]:7", "bigudp 203.0.113.20:7", "tcp 203.0.113.20:443", "ping 203.0.113.20", "ping 2001:db8:2::20",
+	"tcp host.jail.internal:9000", "tcp $HOST4:9000", "query $GATEWAY4:53 good.test", "querytcp $GATEWAY4:53 good.test", "tcp 203.0.113.99:8080",
+}
+
+func TestJailAllowed(t *testing.T) {
+	world(t)
+	hostBait(t)
+	got, said := jailProbe(t, writeProfile(t, egress("")), allowed...)
+	for i, o := range got {
+		if !o.reached {
+			t.Errorf("%s: %s", allowed[i], o.detail)
+		}
+	}
+	if said != "" {
+		t.Errorf("jail said: %s", said)
+	}
+}
+
+// The same ways around the rules, through jail: as an ordinary program, and as one with every right that a
+// profile can give.
+func TestJailBypasses(t *testing.T) {
+	world(t)
+	hostBait(t)
+	attempts := bypassAttempts()
+	without, _ := probe(t, false, "", attempts...)
+	for name, more := range map[string]string{"ordinary": "", "mighty": mighty} {
+		t.Run(name, func(t *testing.T) {
+			with, said := jailProbe(t, writeProfile(t, egress("")+more), attempts...)
+			checkBypasses(t, without, with)
+			for _, want := range []string{
+				"tcp to 203.0.113.11, port 80, is refused", "tcp to good.test (203.0.113.10), port 443, is refused", "the name bad.test is refused: deny bad.test (",
+				"udp to 203.0.113.99, port 53, is refused", "icmp to 203.0.113.11 is refused", "tcp to 169.254.169.254, port 8080, is refused",
+				"tcp to host.jail.internal, port 9001, is refused",
+			} {
+				if n := strings.Count(said, "jail: network: "+want); n != 1 {
+					t.Errorf("%q was said %d times, not once:\n%s", want, n, said)
+				}
+			}
+			if !strings.Contains(said, `- allow: "203.0.113.11:80/tcp"`) {
+				t.Errorf("no fix is named:\n%s", said)
+			}
+		})
+	}
+}
+
+// A port that is taken is an error before the start, with the line of the profile.
+func TestJailPublishTaken(t *testing.T) {
+	world(t)
+	profile := writeProfile(t, "network:\n  mode: veth\n  egress: []\n  publish:\n    - \"127.0.0.1:9009:80\"\n")
+	l, err := net.Listen("tcp", "127.0.0.1:9009")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := ordinary(need.Jail(t), "-p", profile, "--", "echo", "started")
+	out, err := cmd.CombinedOutput()
+	if err == nil || strings.Contains(string(out), "started") || !strings.Contains(string(out), fmt.Sprintf("%s:8:7: publish 127.0.0.1:9009:80: listen on 127.0.0.1:9009: bind: address already in use", profile)) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	l.Close()
+	cmd = ordinary(need.Jail(t), "-p", profile, "--", "echo", "started")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "started") {
+		t.Errorf("control run: %v\n%s", err, out)
+	}
+}
