@@ -69,10 +69,14 @@ func decodeSource(s *source) (*Document, Problems) {
 	if n := doc.Name; n.Set && !validName(n.V) {
 		d.problems = append(d.problems, problemAt(n.Origin, "name", strconv.Quote(n.V)+" is not a name", nameRule))
 	}
+	d.problems = append(d.problems, checkPrograms(doc)...)
 	if s.project {
 		besideProject(doc)
 		if doc.Name.Set {
 			d.problems = append(d.problems, problemAt(doc.Name.Origin, "name", "a project file has no name: it belongs to its folder", "take the key out"))
+		}
+		if doc.Programs.Set {
+			d.problems = append(d.problems, problemAt(doc.Programs.Origin, "programs", "a project file counts for every program", "take the key out"))
 		}
 	}
 	return doc, d.problems

@@ -25,6 +25,7 @@ type Document struct {
 	Version     Number     `key:"version" doc:"The version of the profile language: 1."`
 	Name        Text       `key:"name" as:"name" doc:"The profile's name, 1 to 64 of the characters A-Z a-z 0-9 _ . and -. Default: the file's name without .yaml."`
 	Description Text       `key:"description" doc:"One or two sentences on what the profile is for, shown by 'jail profiles'."`
+	Programs    List[Text] `key:"programs" as:"word" doc:"The programs that are run with this profile when none is named. Default: the one of the file's name. [] for none, as a profile to build others on has it."`
 	Extends     List[Text] `key:"extends" doc:"Profiles this one builds on, in order. A name is looked up on the search path; a text that ends in .yaml is a file relative to this one."`
 	Fragment
 	When List[WhenBlock] `key:"when" doc:"Parts of the profile that count only under a condition. A block counts as the last part of its file."`
@@ -52,7 +53,7 @@ type Fragment struct {
 type WhenBlock struct {
 	Origin Origin
 	If     *When    `key:"if" required:"true" doc:"The condition."`
-	Then   Fragment `key:"then" required:"true" doc:"What counts when it holds. Every key of a profile but version, name, description, extends and when."`
+	Then   Fragment `key:"then" required:"true" doc:"What counts when it holds. Every key of a profile but version, name, description, programs, extends and when."`
 }
 
 // When is a condition; all of its keys must hold.
@@ -64,6 +65,7 @@ type When struct {
 	Session List[Text] `key:"session" enum:"wayland,x11,none" doc:"The kind of desktop session: wayland, x11, none. A list means one of them."`
 	User    Text       `key:"user" enum:"root,ordinary" doc:"Who starts jail: root or ordinary."`
 	Arch    List[Text] `key:"arch" as:"word" doc:"The machine, as Go names it: amd64, arm64, ... A list means one of them."`
+	Cwd     Text       `key:"cwd" enum:"own" doc:"own: jail is started in a folder of the caller's that can be granted whole: not the home directory or one above it, none of its folders with a leading dot, none that is shared as /tmp is."`
 	Not     *When      `key:"not" doc:"A condition that must not hold."`
 }
 

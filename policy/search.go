@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -89,11 +90,8 @@ func byName(h *Host, name, after string) (*source, error) {
 			return nil, &pathError{path, err}
 		}
 	}
-	if h.Shipped != nil && after != shippedPrefix+name+profileSuffix {
-		text, err := fs.ReadFile(h.Shipped, name+profileSuffix)
-		if err == nil {
-			return &source{file: shippedPrefix + name + profileSuffix, name: name, text: text}, nil
-		}
+	if file, text := shippedFile(h, name); file != "" && after != shippedPrefix+file {
+		return &source{file: shippedPrefix + file, name: name, text: text}, nil
 	}
 	return nil, fs.ErrNotExist
 }
@@ -160,7 +158,13 @@ func findRef(h *Host, ref string) (*source, *Problem) {
 	if !missing(err) {
 		return fail(err.Error(), "make the file readable")
 	}
-	fix := didYouMean(name, profileNames(h))
+	// A program's name stands for the profile that is for it.
+	if profile, ok := ForProgram(h, name); ok {
+		if s, err := byName(h, profile, ""); err == nil {
+			return s, nil
+		}
+	}
+	fix := didYouMean(name, append(profileNames(h), programNames(h)...))
 	if fix == "" {
 		fix = "'jail profiles' lists what there is"
 		if name == ref {
@@ -184,6 +188,11 @@ type Listed struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
 	File        string `json:"file"`
+	// Kind is what the profile is: for a "program", "general" for any program
+	// that --profile is put before, or a "fragment" that others are built from.
+	Kind string `json:"kind"`
+	// Programs are those that are run with it when no profile is named.
+	Programs []string `json:"programs"`
 	// Hides says which file of the same name, later on the search path, this one
 	// stands before.
 	Hides string `json:"hides,omitempty"`
@@ -209,6 +218,8 @@ func Profiles(h *Host) []Listed {
 			l.Problem = problems[0].Error()
 		} else {
 			l.Description = doc.Description.V
+			l.Programs = doc.programs(name)
+			l.Kind = kindOf(file, l.Programs)
 		}
 		at[name] = len(all)
 		all = append(all, l)
@@ -226,34 +237,30 @@ func Profiles(h *Host) []Listed {
 			}
 		}
 	}
-	for _, name := range embeddedNames(h) {
-		file := shippedPrefix + name + profileSuffix
-		text, err := fs.ReadFile(h.Shipped, name+profileSuffix)
-		add(&source{file: file, name: name, text: text}, err, name, file)
+	for _, f := range embeddedFiles(h) {
+		text, err := fs.ReadFile(h.Shipped, f)
+		name := strings.TrimSuffix(path.Base(f), profileSuffix)
+		add(&source{file: shippedPrefix + f, name: name, text: text}, err, name, shippedPrefix+f)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	return all
 }
 
-func embeddedNames(h *Host) []string {
-	if h.Shipped == nil {
-		return nil
+func kindOf(file string, programs []string) string {
+	switch {
+	case len(programs) > 0:
+		return "program"
+	case strings.HasPrefix(file, shippedPrefix+fragmentDir):
+		return "fragment"
 	}
-	entries, err := fs.ReadDir(h.Shipped, ".")
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), profileSuffix); ok {
-			names = append(names, name)
-		}
-	}
-	return names
+	return "general"
 }
 
 func profileNames(h *Host) []string {
-	names := embeddedNames(h)
+	var names []string
+	for _, f := range embeddedFiles(h) {
+		names = append(names, strings.TrimSuffix(path.Base(f), profileSuffix))
+	}
 	for _, dir := range SearchPath(h) {
 		files, err := h.FS.ReadDir(dir)
 		if err != nil {

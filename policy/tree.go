@@ -1,9 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/binary"
 	"hash/fnv"
+	"slices"
+	"sort"
 )
 
 // The shipped profiles are parsed when jail is built, not at each start: YAML
@@ -24,31 +27,43 @@ func treeKey(text []byte) uint64 {
 	return h.Sum64() ^ uint64(len(text))
 }
 
-// shippedTree finds the nodes of a text.
+// shippedTree finds the nodes of a text. What it costs does not grow with the
+// number of profiles: a start touches the index and the trees it uses.
 //
-// The file is a row of records: 8 bytes of key, 4 bytes of length, 4 bytes of
-// node count, all little-endian, and the nodes in the order of a walk.
+// All numbers are little-endian. The file starts with the number of trees, 4
+// bytes, and an index of treeEntry bytes for each, sorted by key: 8 bytes of
+// key, and 4 each for where the tree is, its length and its count of nodes. The
+// nodes of a tree lie in the order of a walk.
 func shippedTree(text []byte) *node {
-	key := treeKey(text)
-	for rest := shippedTrees; len(rest) >= 16; {
-		size, count := le32(rest[8:]), le32(rest[12:])
-		// A node takes at least four bytes.
-		if uint64(len(rest)-16) < uint64(size) || count == 0 || count > size/4 {
-			return nil
-		}
-		if le64(rest) == key {
-			r := treeReader{text: rest[16 : 16+size], slab: make([]node, count)}
-			root := &r.take(1)[0]
-			r.node(root)
-			if r.broken || r.text != "" {
-				return nil
-			}
-			return root
-		}
-		rest = rest[16+size:]
+	if len(shippedTrees) < 4 {
+		return nil
 	}
-	return nil
+	n := int(le32(shippedTrees))
+	index := shippedTrees[4:]
+	if n > len(index)/treeEntry {
+		return nil
+	}
+	key := treeKey(text)
+	i := sort.Search(n, func(i int) bool { return le64(index[i*treeEntry:]) >= key })
+	if i == n {
+		return nil
+	}
+	e := index[i*treeEntry:]
+	at, size, count := uint64(le32(e[8:])), uint64(le32(e[12:])), le32(e[16:])
+	// A node takes at least four bytes.
+	if le64(e) != key || at+size > uint64(len(shippedTrees)) || count == 0 || uint64(count) > size/4 {
+		return nil
+	}
+	r := treeReader{text: shippedTrees[at : at+size], slab: make([]node, count)}
+	root := &r.take(1)[0]
+	r.node(root)
+	if r.broken || r.text != "" {
+		return nil
+	}
+	return root
 }
+
+const treeEntry = 20
 
 func le32(s string) uint32 {
 	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
@@ -119,13 +134,32 @@ func (r *treeReader) node(n *node) {
 	}
 }
 
-// appendTree writes what shippedTree reads.
-func appendTree(out []byte, text []byte, root *node) []byte {
-	nodes, count := appendNode(nil, root)
-	out = binary.LittleEndian.AppendUint64(out, treeKey(text))
-	out = binary.LittleEndian.AppendUint32(out, uint32(len(nodes)))
-	out = binary.LittleEndian.AppendUint32(out, uint32(count))
-	return append(out, nodes...)
+// treesOf writes what shippedTree reads.
+func treesOf(texts [][]byte, roots []*node) []byte {
+	type tree struct {
+		key   uint64
+		nodes []byte
+		count int
+	}
+	trees := make([]tree, len(texts))
+	for i, root := range roots {
+		trees[i].key = treeKey(texts[i])
+		trees[i].nodes, trees[i].count = appendNode(nil, root)
+	}
+	slices.SortFunc(trees, func(a, b tree) int { return cmp.Compare(a.key, b.key) })
+	out := binary.LittleEndian.AppendUint32(nil, uint32(len(trees)))
+	at := 4 + len(trees)*treeEntry
+	for _, t := range trees {
+		out = binary.LittleEndian.AppendUint64(out, t.key)
+		for _, n := range []int{at, len(t.nodes), t.count} {
+			out = binary.LittleEndian.AppendUint32(out, uint32(n))
+		}
+		at += len(t.nodes)
+	}
+	for _, t := range trees {
+		out = append(out, t.nodes...)
+	}
+	return out
 }
 
 func appendNode(out []byte, n *node) ([]byte, int) {

@@ -2,22 +2,24 @@ package policy
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
-// TestShippedTrees checks that the parsed form of the shipped profiles is that
-// of the files in profiles/.
+// TestShippedTrees checks that the parsed form of the shipped profiles, and the
+// index of the programs they are for, are those of the files in profiles/.
 func TestShippedTrees(t *testing.T) {
-	files, err := filepath.Glob("../profiles/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no shipped profiles: %v", err)
-	}
-	var want []byte
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	var texts [][]byte
+	var roots []*node
+	owner := map[string]string{}
+	for _, file := range profileFiles(t) {
+		text, err := os.ReadFile("../profiles/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,7 +27,18 @@ func TestShippedTrees(t *testing.T) {
 		if problems != nil {
 			t.Fatal(problems)
 		}
-		want = appendTree(want, text, root)
+		texts, roots = append(texts, text), append(roots, root)
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		doc, problems := decodeSource(&source{file: file, name: name, text: text})
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		for _, program := range doc.programs(name) {
+			if other := owner[program]; other != "" {
+				t.Errorf("%s: the program %s is that of %s as well", file, program, other)
+			}
+			owner[program] = name
+		}
 		if *update {
 			continue
 		}
@@ -36,13 +49,37 @@ func TestShippedTrees(t *testing.T) {
 			t.Errorf("%s: the parsed form differs from what the parser makes of it", file)
 		}
 	}
-	if *update {
-		if err := os.WriteFile("shipped.trees", want, 0o644); err != nil {
+	var index strings.Builder
+	for _, program := range slices.Sorted(maps.Keys(owner)) {
+		fmt.Fprintf(&index, "%s %s\n", program, owner[program])
+	}
+	upToDate(t, "shipped.trees", treesOf(texts, roots))
+	upToDate(t, "../profiles/programs", []byte(index.String()))
+}
+
+// upToDate compares a generated file, or writes it with -update.
+func upToDate(t *testing.T, file string, want []byte) {
+	t.Helper()
+	have, err := os.ReadFile(file)
+	switch {
+	case err == nil && bytes.Equal(have, want):
+	case *update:
+		if err := os.WriteFile(file, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
-	} else if !bytes.Equal(want, []byte(shippedTrees)) {
-		t.Error("shipped.trees is out of date; run 'go generate ./policy'")
+	default:
+		t.Errorf("%s is out of date; run 'go generate ./policy'", file)
 	}
+}
+
+// profileFiles gives the files of the shipped profiles in the tree.
+func profileFiles(t *testing.T) []string {
+	t.Helper()
+	files := embeddedFiles(&Host{Shipped: os.DirFS("../profiles")})
+	if len(files) == 0 {
+		t.Fatal("no shipped profiles")
+	}
+	return files
 }
 
 // A broken tree must fall back to the parser, not give half a profile.
@@ -54,7 +91,7 @@ func TestShippedTreeBroken(t *testing.T) {
 	}
 	saved := shippedTrees
 	defer func() { shippedTrees = saved }()
-	whole := appendTree(nil, text, root)
+	whole := treesOf([][]byte{text}, []*node{root})
 	shippedTrees = string(whole)
 	if !reflect.DeepEqual(shippedTree(text), root) {
 		t.Fatal("a whole tree does not read back")

@@ -12,8 +12,8 @@ func (r *resolver) holds(w *When, key string) bool {
 	if w == nil {
 		return true
 	}
-	if !w.Exists.Set && !w.Env.Set && !w.Command.Set && !w.Session.Set && !w.User.Set && !w.Arch.Set && w.Not == nil {
-		r.fail(w.Origin, key, "an empty condition", "its keys are exists, env, command, session, user, arch, not")
+	if !w.Exists.Set && !w.Env.Set && !w.Command.Set && !w.Session.Set && !w.User.Set && !w.Arch.Set && !w.Cwd.Set && w.Not == nil {
+		r.fail(w.Origin, key, "an empty condition", "its keys are exists, env, command, session, user, arch, cwd, not")
 		return false
 	}
 	ok := true
@@ -55,6 +55,9 @@ func (r *resolver) holds(w *When, key string) bool {
 	if w.Arch.Set && !slices.ContainsFunc(w.Arch.Items, func(t Text) bool { return t.V == runtime.GOARCH }) {
 		ok = false
 	}
+	if w.Cwd.Set && !r.ownFolder() {
+		ok = false
+	}
 	if w.Not != nil && r.holds(w.Not, key+".not") {
 		ok = false
 	}
@@ -83,4 +86,28 @@ func session(h *Host) string {
 		return "x11"
 	}
 	return "none"
+}
+
+// ownFolder tells whether the working directory is a folder of the caller's own
+// that a tool may be given whole. The home, what lies above it, its dot folders
+// (settings, keys) and the runtime directory (sockets that steer the session)
+// are not; nor is a folder of somebody else, as /tmp with other programs' sockets.
+func (r *resolver) ownFolder() bool {
+	f := r.look.walk(r.host.Cwd)
+	if f.err != nil || !f.stat.Mode.IsDir() || int64(f.stat.UID) != int64(r.host.UID) || f.path == "/" {
+		return false
+	}
+	if run := r.host.RuntimeDir; run != "" {
+		if w := r.look.walk(run); w.err == nil && (under(f.path, w.path) || under(w.path, f.path)) {
+			return false
+		}
+	}
+	home := r.host.Home
+	if w := r.look.walk(home); w.err == nil {
+		home = w.path
+	}
+	if under(home, f.path) {
+		return false
+	}
+	return !under(f.path, home) || !strings.HasPrefix(below(f.path, home), ".")
 }

@@ -15,5 +15,5 @@ import "embed"
 
 // Files are the shipped profiles, NAME.yaml each.
 //
-//go:embed *.yaml
+//go:embed programs *.yaml fragments/*.yaml
 var Files embed.FS

@@ -3,14 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"jail/policy"
 	"jail/profiles"
@@ -81,26 +78,10 @@ func (s *sandboxFlags) name(spec *specs.Spec) error {
 
 // profileFor chooses a profile by the program's name.
 func profileFor(program string, host *policy.Host) string {
-	name := filepath.Base(program)
-	// A name with the suffix would be taken for a file of the working directory, which the caller
-	// has not named.
-	if !isName(name) || strings.HasSuffix(name, ".yaml") || !hasProfile(name, host) {
-		return defaultProfile
+	if name, ok := policy.ForProgram(host, filepath.Base(program)); ok {
+		return name
 	}
-	return name
-}
-
-// hasProfile tells whether there is a profile of that name. One that is there and cannot be read
-// counts: loading it then fails, instead of another profile being taken.
-func hasProfile(name string, host *policy.Host) bool {
-	for _, dir := range policy.SearchPath(host) {
-		_, err := host.FS.Lstat(dir + "/" + name + ".yaml")
-		if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-			return true
-		}
-	}
-	_, err := fs.Stat(host.Shipped, name+".yaml")
-	return err == nil
+	return defaultProfile
 }
 
 // isName is strict because names end up in paths and unit names (CVE-2025-24965).

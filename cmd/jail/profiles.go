@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"jail/policy"
@@ -20,7 +21,7 @@ func (profilesCmd) Help() string {
 
 func (profilesCmd) examples() []example {
 	return []example{
-		{"jail profiles", "Names, where they lie, and what they are for."},
+		{"jail profiles", "Names, what they are for, and where yours lie."},
 		{`cd "$(jail profiles --path | head -n 1)"`, "Go to the folder for your own profiles."},
 	}
 }
@@ -38,18 +39,49 @@ func (c *profilesCmd) Run(a *app) error {
 	if c.JSON {
 		return a.printJSON(all)
 	}
-	name, file := 0, 0
-	for _, p := range all {
-		name, file = max(name, utf8.RuneCountInString(escape(p.Name))), max(file, utf8.RuneCountInString(escape(p.File)))
-	}
-	for _, p := range all {
-		text := p.Description
-		if p.Problem != "" {
-			text = "cannot be used: " + p.Problem
+	for i, kind := range profileKinds {
+		var rows []policy.Listed
+		name := 0
+		for _, p := range all {
+			if p.Kind == kind.name || kind.name == "general" && p.Kind == "" {
+				rows, name = append(rows, p), max(name, utf8.RuneCountInString(escape(p.Name)))
+			}
 		}
-		fmt.Fprintf(a.out, "%-*s  %-*s  %s\n", name, escape(p.Name), file, escape(p.File), escape(text))
+		if len(rows) == 0 {
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		fmt.Fprintf(a.out, "%s\n", kind.heading)
+		for _, p := range rows {
+			fmt.Fprintf(a.out, "  %-*s  %s\n", name, escape(p.Name), escape(listedText(p)))
+		}
 	}
 	return nil
+}
+
+// profileKinds are the parts of the list.
+var profileKinds = []struct{ name, heading string }{
+	{"program", "For a program: 'jail PROGRAM' takes the one named like it."},
+	{"general", "For any program: jail --profile NAME PROGRAM"},
+	{"fragment", "Parts to build profiles from, under 'extends':"},
+}
+
+// listedText is what stands beside a profile's name: what it is for, the
+// programs where they are not the name, and the file where it is not jail's own.
+func listedText(p policy.Listed) string {
+	text := p.Description
+	if p.Problem != "" {
+		text = "cannot be used: " + p.Problem
+	}
+	if len(p.Programs) > 1 || len(p.Programs) == 1 && p.Programs[0] != p.Name {
+		text += " (" + strings.Join(p.Programs, ", ") + ")"
+	}
+	if !strings.HasPrefix(p.File, "shipped:") {
+		text += " [" + p.File + "]"
+	}
+	return text
 }
 
 func (a *app) searchPath(host *policy.Host, asJSON bool) error {
