@@ -25,6 +25,9 @@ const defaultMTU = MaxMTU
 // HostName is the name inside of the host's loopback, as far as rules open it.
 const HostName = "host.jail.internal"
 
+// Domain is what the names of a named network's sandboxes end in.
+const Domain = ".jail.internal"
+
 // Plan is what a sandbox's network looks like: everything that can be known
 // before a namespace exists.
 type Plan struct {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -25,18 +26,23 @@ type Options struct {
 	Hostname string
 	// Events is called for each refusal, one at a time. It may be nil.
 	Events func(Event)
-	// Stderr takes what the gateway process has to say outside of events.
+	// Stderr takes what the gateway process has to say outside of events. The
+	// gateway of a named network, which may outlive this process, has none.
 	Stderr *os.File
+	// Lock is a folder of jail's own, made when it is absent, whose lock orders
+	// the starts in named networks.
+	Lock string
 }
 
 // Network is a sandbox's network while it lives.
 type Network struct {
 	// Plan says what the network looks like; it is there when Start returns,
-	// for a network of its own. For a shared one it is Attached that counts.
+	// for a network of its own. For a named one it is Attached that counts.
 	Plan *Plan
 
 	control *net.UnixConn
-	cmd     *exec.Cmd
+	pid     int       // the gateway
+	cmd     *exec.Cmd // it, when this process has to wait for it
 	ready   chan struct{}
 	at      *Attached
 	err     error
@@ -68,9 +74,6 @@ func Start(c *Config, o Options) (*Network, error) {
 	if c.Uplink != "" && c.Uplink != "builtin" {
 		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
 	}
-	if c.Name != "" {
-		return nil, fmt.Errorf("network name %s: shared networks are not supported yet\ntake the name out of the profile", c.Name)
-	}
 	if len(c.Address) > 0 {
 		return nil, fmt.Errorf("network address: not supported yet\ntake the key out of the profile")
 	}
@@ -85,48 +88,83 @@ func Start(c *Config, o Options) (*Network, error) {
 	}
 	n := &Network{Plan: plan, ready: make(chan struct{}), flows: make(chan []FlowInfo), done: make(chan struct{})}
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
-	if err := n.spawn(o, setup); err != nil {
+	if c.Name == "" {
+		err = n.spawn(o, setup)
+	} else {
+		err = n.enterOrSpawn(c, o, setup)
+	}
+	if err != nil {
 		return nil, err
 	}
 	go n.receive(o.Events)
 	return n, nil
 }
 
+// memfd puts the message into memory.
+func (s *Setup) memfd() (*os.File, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return memfd("setup", b)
+}
+
+// controlPair makes the control socket, with the first request in it, and gives the
+// gateway's end.
+func (n *Network) controlPair(setup *os.File) (theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	mine, theirs := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
+	defer mine.Close()
+	c, err := net.FileConn(mine)
+	if err != nil {
+		theirs.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	n.control = c.(*net.UnixConn)
+	if err := Send(n.control, Request{Op: "attach"}, setup); err != nil {
+		n.control.Close()
+		theirs.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return theirs, nil
+}
+
 // spawn starts the gateway process in a user namespace of its own.
 func (n *Network) spawn(o Options, setup *Setup) error {
-	b, err := json.Marshal(setup)
-	if err != nil {
-		return err
-	}
-	mem, err := memfd("setup", b)
+	mem, err := setup.memfd()
 	if err != nil {
 		return err
 	}
 	defer mem.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	control, err := n.controlPair(mem)
 	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+		return err
 	}
-	mine, theirs := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
-	defer theirs.Close()
-	defer mine.Close()
-	c, err := net.FileConn(mine)
-	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+	files := []*os.File{control}
+	defer func() { closeAll(files) }()
+	if name := setup.Config.Name; name != "" {
+		more, err := sharedFiles(name)
+		if err != nil {
+			n.control.Close()
+			return err
+		}
+		files, o.Stderr = append(files, more...), nil
 	}
-	n.control = c.(*net.UnixConn)
-	if err := Send(n.control, Request{Op: "attach"}, mem); err != nil {
-		n.control.Close()
-		return fmt.Errorf("control socket: %w", err)
-	}
-	if err := n.run(o, theirs); err != nil {
+	if err := n.run(o, files, setup.Config.Name != ""); err != nil {
 		n.control.Close()
 		return err
+	}
+	if n.pid = n.cmd.Process.Pid; setup.Config.Name != "" {
+		_ = n.cmd.Process.Release() // it ends with the last member
+		n.cmd = nil
 	}
 	return nil
 }
 
-func (n *Network) run(o Options, control *os.File) error {
+func (n *Network) run(o Options, files []*os.File, shared bool) error {
 	path, args, keep, err := o.Gateway()
 	if err != nil {
 		return err
@@ -134,12 +172,15 @@ func (n *Network) run(o Options, control *os.File) error {
 	if keep != nil {
 		defer keep.Close()
 	}
+	if shared {
+		args = append(slices.Clip(args), SharedArg)
+	}
 	n.cmd = &exec.Cmd{
 		Path: path, Args: args, Dir: "/",
 		// Nothing of the caller's environment: it may hold secrets, and would
 		// be readable in /proc.
 		Env:        []string{"GOTRACEBACK=none"},
-		ExtraFiles: []*os.File{control},
+		ExtraFiles: files,
 		Stderr:     o.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWUSER,
@@ -230,7 +271,7 @@ func (n *Network) Flows() ([]FlowInfo, error) {
 func (n *Network) Done() <-chan struct{} { return n.done }
 
 // PID is the gateway process.
-func (n *Network) PID() int { return n.cmd.Process.Pid }
+func (n *Network) PID() int { return n.pid }
 
 // Close takes the network down. The gateway ends by itself when the control
 // socket is closed; what is left of its namespaces goes with the sandbox.

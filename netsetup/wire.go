@@ -22,10 +22,16 @@ import (
 //	Request{flows}                 ->
 //	                               <-  Reply{flows}
 //	(closes)                           takes the sandbox's link away; with the last one, ends
+//
+// Another supervisor comes into a named network over its door (shared.go):
+//
+//	attach as above, on a new pair
+//	Request{enter} + its other end ->                                        (over the door)
+//	                               <-  Reply{welcome}                        (over the new pair)
 
 // Request is a message to the gateway.
 type Request struct {
-	Op string `json:"op"` // attach, flows
+	Op string `json:"op"` // attach, flows, enter
 }
 
 // Setup is what comes with an attach request, in a memfd because it can be longer
@@ -41,8 +47,10 @@ type Setup struct {
 
 // Reply is a message from the gateway.
 type Reply struct {
-	Ready *Ready `json:"ready,omitempty"`
-	Event *Event `json:"event,omitempty"`
+	// Welcome answers who came over the door, before all else.
+	Welcome bool   `json:"welcome,omitempty"`
+	Ready   *Ready `json:"ready,omitempty"`
+	Event   *Event `json:"event,omitempty"`
 	// Flows answers a flows request, over as many messages as it takes; the
 	// last has Done.
 	Flows []FlowInfo `json:"flows,omitempty"`

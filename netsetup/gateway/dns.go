@@ -177,10 +177,15 @@ func (m *member) newResolver() (*names.Resolver, error) {
 	}, nil
 }
 
-// local answers for the names that exist in this network only.
+// local answers for the names that exist in this network only: NAME.jail.internal,
+// and NAME alone where it cannot be taken for a name of the internet.
 func (m *member) local(name string) []netip.Addr {
 	if name == netsetup.HostName {
 		return []netip.Addr{m.plan.Host4, m.plan.Host6}
 	}
-	return m.g.memberAddrs(strings.TrimSuffix(name, ".jail.internal"))
+	short, here := strings.CutSuffix(name, netsetup.Domain)
+	if !here && strings.Contains(name, ".") {
+		return nil
+	}
+	return m.g.memberAddrs(short)
 }

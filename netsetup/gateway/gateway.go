@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
@@ -47,6 +48,16 @@ func newGateway(s *netsetup.Setup) (*gateway, error) {
 		plan: s.Plan, shared: s.Config.Name != "", user: user,
 		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
 	}, nil
+}
+
+// keeps are the capabilities that are needed after the first member's set-up, all
+// of them over the gateway's own namespaces: a named network makes links and
+// namespaces for those who come later.
+func (g *gateway) keeps() uint32 {
+	if g.shared {
+		return 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN
+	}
+	return 0
 }
 
 // member finds who has an address.
@@ -99,9 +110,9 @@ func (g *gateway) attach(s *netsetup.Setup, send func(netsetup.Event)) (*member,
 func (g *gateway) admit(m *member, s *netsetup.Setup) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, other := range g.list {
-		if g.shared && m.name != "" && strings.EqualFold(other.name, m.name) {
-			return fmt.Errorf("a sandbox named %s is in the network %s already", m.name, s.Config.Name)
+	if g.shared {
+		if err := g.fits(m, s); err != nil {
+			return err
 		}
 	}
 	p := *g.plan
@@ -120,6 +131,32 @@ func (g *gateway) admit(m *member, s *netsetup.Setup) error {
 	m.plan = &p
 	g.members[p.Addr4], g.members[p.Addr6] = m, m
 	g.list = append(g.list, m)
+	return nil
+}
+
+// fits checks what a member of a named network asks for against what is there.
+func (g *gateway) fits(m *member, s *netsetup.Setup) error {
+	fail := func(format string, a ...any) error {
+		return fmt.Errorf("network %s: "+format, append([]any{s.Config.Name}, a...)...)
+	}
+	switch strings.ToLower(m.name) {
+	case "host", "localhost":
+		return fail("a sandbox in it cannot be named %s, which means something else in every network\nrun it with another --name", m.name)
+	}
+	for _, other := range g.list {
+		if m.name != "" && strings.EqualFold(other.name, m.name) {
+			return fail("a sandbox named %s is in it already\nrun this one with another --name", m.name)
+		}
+	}
+	if s.Config.MTU != 0 && s.Config.MTU != g.plan.MTU {
+		return fail("its mtu is %d, as the first sandbox in it has set it, not %d\ngive all of its sandboxes the same mtu", g.plan.MTU, s.Config.MTU)
+	}
+	for _, r := range s.Config.Egress {
+		p, err := egress.ParsePrefix(r.Prefix)
+		if err == nil && p.Bits() > 16 && (p.Overlaps(g.plan.Subnet4) || p.Overlaps(g.plan.Subnet6)) {
+			return fail("%s means an address within it (it has %s and %s)\nstart the sandbox with this rule first: then the network gets other addresses", r.String(), g.plan.Subnet4, g.plan.Subnet6)
+		}
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,44 +31,107 @@ func Main() int {
 	// Buffers of flows come and go; a heap of a few megabytes need not be
 	// collected each time it doubles.
 	debug.SetGCPercent(200)
-	f := os.NewFile(controlFD, "control")
+	control, err := socketAt(controlFD)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no control socket: %v\nthis program is started by jail, not by hand\n", controlFD, err)
+		return 125
+	}
+	s := &server{ended: make(chan struct{})}
+	s.enter(control, false)
+	if slices.Contains(os.Args[1:], netsetup.SharedArg) {
+		door, err := socketAt(netsetup.DoorFD)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no door: %v\n", netsetup.DoorFD, err)
+			return 125
+		}
+		go s.serveDoor(door)
+	}
+	<-s.ended
+	return 0
+}
+
+// socketAt takes over a descriptor that is a unix socket.
+func socketAt(fd uintptr) (*net.UnixConn, error) {
+	f := os.NewFile(fd, "socket")
+	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no socket: %v\nthis program is started by jail, not by hand\n", controlFD, err)
-		return 125
+		return nil, err
 	}
-	f.Close()
-	control, ok := c.(*net.UnixConn)
+	u, ok := c.(*net.UnixConn)
 	if !ok {
-		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no unix socket\n", controlFD)
-		return 125
+		c.Close()
+		return nil, errors.New("not a unix socket")
 	}
-	s := &server{}
-	s.conns.Add(1)
-	go s.serve(control)
-	s.conns.Wait() // the last sandbox is gone
-	return 0
+	return u, nil
 }
 
 // server hands control connections to the gateway. The process ends with the last.
 type server struct {
-	conns sync.WaitGroup
 	mu    sync.Mutex
 	g     *gateway
+	conns int
+	// ended is closed when the last connection is; from then on nobody gets in.
+	ended chan struct{}
+}
+
+// enter takes in one more control connection; false when it is too late for that.
+func (s *server) enter(c *net.UnixConn, welcome bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ended:
+		return false
+	default:
+	}
+	out := &sender{c: c}
+	if welcome && out.send(netsetup.Reply{Welcome: true}) != nil {
+		return false
+	}
+	s.conns++
+	go s.serve(c, out)
+	return true
+}
+
+// serveDoor lets other supervisors in.
+func (s *server) serveDoor(door *net.UnixConn) {
+	for {
+		var req netsetup.Request
+		files, err := netsetup.Receive(door, &req)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err == nil && req.Op == "enter" && len(files) == 1 {
+			if c, err := net.FileConn(files[0]); err == nil {
+				if u, ok := c.(*net.UnixConn); !ok || !s.enter(u, true) {
+					c.Close()
+				}
+			}
+		}
+		for _, f := range files {
+			f.Close()
+		}
+	}
+}
+
+// leave is called for a connection that is closed, with the member behind it.
+func (s *server) leave(m *member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m != nil {
+		s.g.detach(m)
+	}
+	if s.conns--; s.conns == 0 {
+		close(s.ended)
+	}
 }
 
 // serve answers one control connection until it closes.
-func (s *server) serve(c *net.UnixConn) {
-	defer s.conns.Done()
-	defer c.Close()
-	out := &sender{c: c}
+func (s *server) serve(c *net.UnixConn, out *sender) {
 	var m *member
 	defer func() {
-		if m != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.g.detach(m)
-		}
+		s.leave(m)
+		c.Close()
 	}()
 	for {
 		var req netsetup.Request
@@ -114,11 +178,9 @@ func (s *server) attach(f *os.File, out *sender) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.g.shared {
-		if err := dropCapabilities(); err != nil {
-			s.g.detach(m)
-			return nil, err
-		}
+	if err := dropCapabilities(s.g.keeps()); err != nil {
+		s.g.detach(m)
+		return nil, err
 	}
 	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, Way: s.g.way}}, s.g.user, m.space.File)
 }
@@ -158,7 +220,7 @@ func (s *sender) send(r netsetup.Reply, files ...*os.File) error {
 
 // dropCapabilities gives up, on every thread, what the set-up needed: whoever took
 // over this process through a packet would be an ordinary user.
-func dropCapabilities() error {
+func dropCapabilities(keep uint32) error {
 	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	return capsetAll(hdr, &[2]unix.CapUserData{})
+	return capsetAll(hdr, &[2]unix.CapUserData{{Effective: keep, Permitted: keep}})
 }

@@ -90,6 +90,7 @@ var probes = map[string]func(...string) error{
 	"joinhost": joinHost,
 	"mapped":   mapped,
 	"serve":    serve,
+	"listen":   listen,
 }
 
 func hello(network, addr string) error {
@@ -339,4 +340,23 @@ func serve(a ...string) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return errors.New("nobody came in")
+}
+
+// listen serves until a file says that it is enough, and tells by one that it does.
+func listen(a ...string) error {
+	l, err := net.Listen("tcp", ":80")
+	if err != nil {
+		return err
+	}
+	go greet(l)
+	if err := os.WriteFile(a[0]+".up", nil, 0o600); err != nil {
+		return err
+	}
+	for range 1200 {
+		if _, err := os.Stat(a[0] + ".stop"); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("nobody said stop")
 }

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "run":
 		os.Exit(runRole())
+	case "join":
+		os.Exit(joinRole())
 	case "probe":
 		os.Exit(probeRole(os.Args[1:]))
 	}
@@ -84,7 +86,7 @@ func runRole() int {
 		return failed(err)
 	}
 	n, err := netsetup.Start(c, netsetup.Options{
-		Gateway: program.Open, Hostname: "inside", Stderr: os.Stderr,
+		Gateway: program.Open, Hostname: "inside", Stderr: os.Stderr, Sandbox: os.Getenv("JAIL_NAME"), Lock: os.Getenv("JAIL_LOCK"),
 		Events: func(e netsetup.Event) {
 			b, _ := json.Marshal(e)
 			fmt.Printf("event %s\n", b)
@@ -99,6 +101,47 @@ func runRole() int {
 		return failed(err)
 	}
 	fmt.Printf("ready %s %d\n", at.Way, n.PID())
+	if err := leaveMemo(at); err != nil {
+		return failed(err)
+	}
+	return inside(at)
+}
+
+// leaveMemo writes down, where JAIL_MEMO says, what somebody who joins needs.
+func leaveMemo(at *netsetup.Attached) error {
+	path := os.Getenv("JAIL_MEMO")
+	if path == "" {
+		return nil
+	}
+	memo, err := at.Memo()
+	if err == nil {
+		err = os.WriteFile(path+".plan", memo, 0o600)
+	}
+	if err == nil {
+		err = os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), at.NetNS.Fd()), path)
+	}
+	return err
+}
+
+// joinRole is the supervisor of a sandbox in the network of the one that left a memo.
+func joinRole() int {
+	netns, err := os.Open(os.Getenv("JAIL_MEMO"))
+	if err != nil {
+		return failed(err)
+	}
+	memo, err := os.ReadFile(os.Getenv("JAIL_MEMO") + ".plan")
+	if err != nil && !os.IsNotExist(err) {
+		return failed(err)
+	}
+	at, err := netsetup.Join("target", netns, memo)
+	if err != nil {
+		return failed(err)
+	}
+	return inside(at)
+}
+
+// inside runs the probe.
+func inside(at *netsetup.Attached) int {
 	dir, err := os.MkdirTemp("", "net")
 	if err != nil {
 		return failed(err)
