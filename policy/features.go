@@ -15,7 +15,6 @@ var notYet = [][2]string{
 	{"network.macvlan", "macvlan links"},
 	{"network.ipvlan", "ipvlan links"},
 	{"network.cni", "CNI networks"},
-	{"limits", "cgroup limits"},
 	{"desktop.dbus", "the filter on the session bus"},
 	{"desktop.links", "the opening of links"},
 }

@@ -219,3 +219,51 @@ environment: {set: {A: `+yaml+`}}
 		t.Errorf("a problem prints control characters: %q", s)
 	}
 }
+
+// TestControlGroups: whoever can write the machine's control groups leaves the
+// sandbox's own, so no grant reaches them; and with limits a program that sees
+// /sys sees its own group alone.
+func TestControlGroups(t *testing.T) {
+	const limited = "limits: {pids: 9}\n"
+	const host, own = "/sys/fs/cgroup bind /sys/fs/cgroup", "/sys/fs/cgroup cgroup cgroup nosuid,noexec,nodev,ro"
+	for _, c := range []struct{ name, text, want string }{
+		{"not shown", limited + `filesystem: [{path: /usr, mode: ro}]`, ""},
+		{"read-only without limits", `filesystem: [{path: /, source: /, mode: ro}]`, ""},
+		{"read-only", limited + `filesystem: [{path: /, source: /, mode: ro}]`, own},
+		{"switched off", limited + "enforcement: {limits: \"off\"}\n" + `filesystem: [{path: /, source: /, mode: ro}]`, ""},
+		{"without a namespace", limited + "namespaces: [user, mount, pid, ipc, uts, net]\n" + `filesystem: [{path: /sys, mode: ro}]`, ""},
+		{"writable without limits", `filesystem: [{path: /sys, mode: rw}]`, host},
+		{"writable", limited + `filesystem: [{path: /sys, mode: rw}]`, host + "; " + own},
+		{"elsewhere", limited + `filesystem: [{path: /srv/sys, source: /sys, mode: rw}]`, "/srv/sys/fs/cgroup bind /sys/fs/cgroup"},
+		{"asked for by name", limited + `filesystem: [{path: /sys/fs/cgroup, mode: ro}]`, host},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\n" + c.text, "/sys/fs/cgroup/user.slice/cgroup.procs": "1\n", "/srv/sys/keep": ""})
+			var got []string
+			for _, m := range compiled(t, resolveOn(t, h)).Spec.Mounts {
+				if text := mountText(m); strings.Contains(text, "/fs/cgroup") {
+					if m.Type == "bind" {
+						if !slices.Contains(m.Options, "rro") {
+							t.Errorf("%s is writable", text)
+						}
+						text = m.Destination + " bind " + m.Source
+					}
+					got = append(got, text)
+				}
+			}
+			if strings.Join(got, "; ") != c.want {
+				t.Errorf("mounted %q, want %q", got, c.want)
+			}
+		})
+	}
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/user.slice"} {
+		h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: [{path: " + dir + ", mode: rw}]", "/sys/fs/cgroup/user.slice/cgroup.procs": "1\n"})
+		p, err := Load("p.yaml", h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Resolve(h); err == nil || !strings.Contains(err.Error(), "would let the program leave its control group") {
+			t.Errorf("%s writable: %v", dir, err)
+		}
+	}
+}

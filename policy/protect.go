@@ -55,6 +55,36 @@ func (t *tree) protect() {
 		}
 	}
 	t.protectLayers()
+	t.protectCgroups()
+}
+
+// protectCgroups keeps the machine's control groups read-only. Where a subtree
+// of them was handed over to the user, whoever can write its files leaves the
+// sandbox's group or raises its limits (CVE-2022-0492).
+func (t *tree) protectCgroups() {
+	for _, i := range t.shown() {
+		if i.Kind != KindRW {
+			continue
+		}
+		if under(i.Source, cgroupRoot) {
+			o, key := i.sourceOrigin()
+			t.r.fail(o, key, printable(i.wanted)+" would let the program leave its control group and raise its own limits", "use mode: ro")
+			continue
+		}
+		if !under(cgroupRoot, i.Source) || t.r.look.walk(cgroupRoot).err != nil {
+			continue
+		}
+		p := join(i.Path, below(cgroupRoot, i.Source))
+		if t.view.cover(p) != i {
+			continue
+		}
+		e := &fsItem{rank: i.rank, active: true, Entry: Entry{
+			Path: p, Written: p, Kind: KindRO, Source: cgroupRoot, SourceType: fs.ModeDir, Options: i.Options, Recursive: true,
+			Origin: defaultOrigin, Reason: "protects the machine's control groups",
+		}}
+		t.items = append(t.items, e)
+		t.view.entries[p] = e
+	}
 }
 
 // replaceable refuses a directory of jail's that is reached over a symlink the

@@ -49,6 +49,9 @@ func (r *resolver) limits() {
 	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", "/sys/devices/system/cpu/online")
 	l.Mems = r.cpuset(in.Mems, "limits.mems", "memory node", "/sys/devices/system/node/online")
 	l.Pids = r.number(in.Pids, "limits.pids", func(s string) (int64, *varError) { return parseCount(s, "processes") })
+	if l.Pids.V == 1 {
+		r.fail(l.Pids.Origin, "limits.pids", "1 leaves no room for the program: the sandbox's own pid 1 counts too", "at least 2")
+	}
 	l.IOWeight = r.inRange(in.IOWeight, "limits.io-weight", 1, 10000)
 	l.OOMGroup = in.OOMGroup
 	r.ordered(l.MemoryHigh, "limits.memory-high", l.Memory, "limits.memory")
@@ -65,19 +68,6 @@ func (r *resolver) limits() {
 			}
 		}
 	}
-	if l.Any() {
-		r.available("limits", r.limitsOrigin())
-	}
-}
-
-func (r *resolver) limitsOrigin() Origin {
-	o := defaultOrigin
-	for _, p := range r.parts {
-		if p.Limits.Origin.File != "" {
-			o = p.Limits.Origin
-		}
-	}
-	return o
 }
 
 // ordered refuses a low limit above a high one.

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // procMasked and sysMasked are files of the kernel that tell about the whole
@@ -37,6 +39,7 @@ func (c *compiler) masks(under *mountTree) {
 	if c.shows("/sys", under) {
 		l.MaskedPaths = append(l.MaskedPaths, sysMasked...)
 	}
+	c.cgroupTree(under)
 	for _, h := range c.r.Hidden {
 		if slices.Contains(l.MaskedPaths, h.Path) {
 			continue
@@ -45,6 +48,21 @@ func (c *compiler) masks(under *mountTree) {
 		l.MaskedPaths = append(l.MaskedPaths, h.Path)
 	}
 }
+
+// cgroupTree has the program see its own control group alone where it would see
+// those of the whole machine, as the cgroup namespace has it. Without limits
+// nothing is mounted that was not asked for.
+func (c *compiler) cgroupTree(under *mountTree) {
+	if above, covered := under.above(cgroupRoot); covered && above.hosts && c.r.ownCgroup() {
+		c.spec.Mounts = append(c.spec.Mounts, specs.Mount{
+			Destination: cgroupRoot, Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "ro"},
+		})
+	}
+}
+
+// cgroupRoot is where every distribution mounts its control groups
+// (file-hierarchy(7)).
+const cgroupRoot = "/sys/fs/cgroup"
 
 // shows tells whether anything of the host, or a new procfs, can be seen at dir
 // or below.

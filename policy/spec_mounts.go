@@ -31,20 +31,20 @@ func (c *compiler) mounts() {
 			if !c.contentMount(e, covered) {
 				continue
 			}
-			under.add(e.Path, false)
+			under.add(e.Path, false, false)
 		case KindDir:
 			if !covered {
 				c.treeDir(e)
 				continue
 			}
 			c.mount(e, specs.Mount{Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(e, !parent.writable)})
-			under.add(e.Path, parent.writable)
+			under.add(e.Path, parent.writable, false)
 		case KindRoom:
 			c.room(e)
-			under.add(e.Path, false)
+			under.add(e.Path, false, false)
 		default:
 			c.mount(e, c.entryMount(e))
-			under.add(e.Path, e.writable())
+			under.add(e.Path, e.writable(), e.asOnHost())
 		}
 	}
 	c.masks(&under)
@@ -61,16 +61,23 @@ func (e *Entry) writable() bool {
 	return false
 }
 
+// asOnHost tells whether the entry shows the host's own files where the host has
+// them. Control groups that a profile asks for by name are what it wants to see.
+func (e *Entry) asOnHost() bool {
+	return e.HostBacked() && e.Source == e.Path && (e.Path != cgroupRoot || e.Origin.File == FileDefault)
+}
+
 // mountTree knows which mount a path lies on.
 type mountTree struct{ mounts []mountPoint }
 
 type mountPoint struct {
 	path     string
 	writable bool
+	hosts    bool // the host's own files at the same path show through
 }
 
-func (t *mountTree) add(path string, writable bool) {
-	t.mounts = append(t.mounts, mountPoint{path, writable})
+func (t *mountTree) add(path string, writable, hosts bool) {
+	t.mounts = append(t.mounts, mountPoint{path, writable, hosts})
 }
 
 // above gives the deepest mount that path lies on, and false where that is the
@@ -106,7 +113,7 @@ func (c *compiler) root(under *mountTree) {
 	default:
 		c.mount(e, c.entryMount(e))
 	}
-	under.add("/", e.writable())
+	under.add("/", e.writable(), e.asOnHost())
 }
 
 // mount adds one mount for an entry.

@@ -1,10 +1,31 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// Resources gives the cgroup limits as OCI has them, nil for none: what Spec
+// writes, for those who ask what a machine could do with them.
+func (r *Resolved) Resources() *specs.LinuxResources {
+	c := &compiler{r: r, spec: &specs.Spec{Linux: &specs.Linux{}}}
+	c.resources()
+	return c.spec.Linux.Resources
+}
+
+// limited tells whether limits are to be kept: there are some, and they are not
+// switched off.
+func (r *Resolved) limited() bool {
+	return r.Limits.Any() && !slices.ContainsFunc(r.Enforcement, func(e Enforcement) bool { return e.Layer == "limits" && e.Level == "off" })
+}
+
+// ownCgroup tells whether the program gets a control group and a namespace that
+// begins at it.
+func (r *Resolved) ownCgroup() bool {
+	return r.limited() && slices.ContainsFunc(r.Namespaces, func(n Namespace) bool { return n.Kind == "cgroup" })
+}
 
 // resources writes the cgroup limits. A profile without any leaves
 // linux.resources and linux.cgroupsPath out, so that an ordinary user can run
@@ -15,7 +36,7 @@ import (
 // those go into `unified`, which is cgroup v2 as it is (cgroup-v2.rst).
 func (c *compiler) resources() {
 	in := &c.r.Limits
-	if !in.Any() {
+	if !c.r.limited() {
 		return
 	}
 	out := &specs.LinuxResources{}
@@ -57,7 +78,7 @@ func (c *compiler) resources() {
 		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.PageSize, Limit: limit})
 		at("hugepageLimits/"+strconv.Itoa(i), h.Origin)
 	}
-	ioResources(in, unified, at)
+	ioResources(in, out, unified, at)
 	if len(unified) > 0 {
 		out.Unified = unified
 	}
@@ -85,35 +106,43 @@ func (c *compiler) cpuResources(out *specs.LinuxResources, setUnified func(strin
 	out.CPU = cpu
 }
 
-// ioResources writes io.max and io.weight: a line a device, and the default weight
-// before them.
-func ioResources(in *Limits, unified map[string]string, at func(string, Origin)) {
-	line := func(file, text string, o Origin) {
-		if unified[file] != "" {
-			text = unified[file] + "\n" + text
+// ioResources writes the rates as OCI has them, one list for each kind, and the
+// weights as cgroup v2 does: the default first, then a line a device. A rate of
+// max is what a new cgroup has.
+func ioResources(in *Limits, out *specs.LinuxResources, unified map[string]string, at func(string, Origin)) {
+	weight := func(text string, o Origin) {
+		if unified["io.weight"] != "" {
+			text = unified["io.weight"] + "\n" + text
 		}
-		unified[file] = text
-		at("unified/"+file, o)
+		unified["io.weight"] = text
+		at("unified/io.weight", o)
 	}
 	if in.IOWeight.Set {
-		line("io.weight", "default "+limitText(in.IOWeight.V), in.IOWeight.Origin)
+		weight("default "+limitText(in.IOWeight.V), in.IOWeight.Origin)
 	}
+	block := &specs.LinuxBlockIO{}
 	for _, d := range in.IO {
-		device := strconv.FormatUint(uint64(d.Major), 10) + ":" + strconv.FormatUint(uint64(d.Minor), 10)
-		text := device
 		for _, f := range []struct {
-			key string
-			n   Number
-		}{{"rbps", d.Read}, {"wbps", d.Write}, {"riops", d.ReadOps}, {"wiops", d.WriteOps}} {
-			if f.n.Set {
-				text += " " + f.key + "=" + limitText(f.n.V)
+			n    Number
+			name string
+			list *[]specs.LinuxThrottleDevice
+		}{
+			{d.Read, "throttleReadBpsDevice", &block.ThrottleReadBpsDevice},
+			{d.Write, "throttleWriteBpsDevice", &block.ThrottleWriteBpsDevice},
+			{d.ReadOps, "throttleReadIOPSDevice", &block.ThrottleReadIOPSDevice},
+			{d.WriteOps, "throttleWriteIOPSDevice", &block.ThrottleWriteIOPSDevice},
+		} {
+			if !f.n.Set || f.n.V == Unlimited {
+				continue
 			}
-		}
-		if text != device {
-			line("io.max", text, d.Origin)
+			at("blockIO/"+f.name+"/"+strconv.Itoa(len(*f.list)), f.n.Origin)
+			one := specs.LinuxThrottleDevice{Rate: uint64(f.n.V)}
+			one.Major, one.Minor = int64(d.Major), int64(d.Minor)
+			*f.list = append(*f.list, one)
+			out.BlockIO = block
 		}
 		if d.Weight.Set {
-			line("io.weight", device+" "+limitText(d.Weight.V), d.Origin)
+			weight(strconv.FormatUint(uint64(d.Major), 10)+":"+strconv.FormatUint(uint64(d.Minor), 10)+" "+limitText(d.Weight.V), d.Weight.Origin)
 		}
 	}
 }

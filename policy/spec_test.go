@@ -347,8 +347,9 @@ func TestSpecResources(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"memory":{"limit":4294967296},"cpu":{"quota":200000,"period":100000,"cpus":"0-3"},"pids":{"limit":100},` +
+		`"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1000}],"throttleWriteBpsDevice":[{"major":8,"minor":16,"rate":5}]},` +
 		`"hugepageLimits":[{"pageSize":"2MB","limit":2097152}],` +
-		`"unified":{"cpu.weight":"50","io.max":"8:0 rbps=1000 wiops=max\n8:16 wbps=5","io.weight":"default 20\n8:0 7",` +
+		`"unified":{"cpu.weight":"50","io.weight":"default 20\n8:0 7",` +
 		`"memory.high":"3221225472","memory.oom.group":"1","memory.swap.max":"0"}}`
 	if string(got) != want {
 		t.Errorf("resources\n%s\nwant\n%s", got, want)

@@ -218,6 +218,13 @@ func (c *compiler) mount(i int, m specs.Mount) error {
 		step.params = without(step.params, "newinstance")
 	case "mqueue":
 	case "cgroup", "cgroup2":
+		// In a hierarchy that it can write the program raises its own limits: CVE-2022-0492.
+		if !o.readonly {
+			return c.fail(pointer, what, fmt.Errorf("the control groups of a sandbox are never writable inside"), "add the option ro")
+		}
+		if !c.has(specs.CgroupNamespace) {
+			return c.fail(pointer, what, fmt.Errorf("without a cgroup namespace it would show the host's control groups"), "add cgroup to namespaces")
+		}
 		step.fstype, step.params = "cgroup2", nil
 	default:
 		return c.failf(pointer, what, "a file system of type %q cannot be mounted in a sandbox", m.Type)

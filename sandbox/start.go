@@ -32,6 +32,10 @@ type Options struct {
 	Hold func(pid int) error
 	// Started, when not nil, is called by Run once the sandbox is on its way, while it sets itself up.
 	Started func(*Process)
+	// End, when not nil, ends every process of the sandbox at once. It is called when the time limit has passed and
+	// the program did not end when it was asked to (cgroup.kill); without a pid namespace the end of the first
+	// process alone would leave others.
+	End func() error
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }
@@ -47,6 +51,8 @@ type Process struct {
 	killed atomic.Int32 // the signal that ended the start
 
 	timedOut atomic.Bool
+	end      func() error    // Options.End
+	usage    syscall.Rusage  // of the first process and all that it has waited for; complete when wait has returned
 	broken   error           // why the terminal could not be served; written before attended is closed
 	drained  context.Context // ended when the caller does not want to wait for the terminal any more
 }
@@ -55,6 +61,9 @@ type Process struct {
 type Status struct {
 	Code   int            // the exit status jail should pass on: the program's, or 128 and the signal's number
 	Signal syscall.Signal // the signal that ended the program, or 0
+	// Usage is of all processes of the sandbox together, but for those that were killed when the program ended
+	// (getrusage(2); the kernel does not count what nobody waited for). Maxrss is of the largest single one.
+	Usage syscall.Rusage
 }
 
 // Start begins the sandbox and does not wait for it to be ready; what goes wrong while it is set up is told by
@@ -85,7 +94,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
-	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}}
+	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}, end: o.End}
 	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared, hold: o.Hold != nil}
 	defer in.closeJoins()
 	if err := p.openJoins(&in, o.ParentUserNS, o.NetNS); err != nil {
@@ -205,14 +214,14 @@ func (p *Process) Wait() (Status, error) {
 	if p.shared.exited != 0 {
 		ws = syscall.WaitStatus(p.shared.status)
 	} else if s := syscall.Signal(p.killed.Load()); s != 0 {
-		return Status{Code: 128 + int(s), Signal: s}, nil
+		return Status{Code: 128 + int(s), Signal: s, Usage: p.usage}, nil
 	} else if ws.Exited() {
 		return Status{Code: 125}, fmt.Errorf("the sandbox's first process ended without a word, status %d", ws.ExitStatus())
 	}
 	if ws.Signaled() {
-		return Status{Code: 128 + int(ws.Signal()), Signal: ws.Signal()}, nil
+		return Status{Code: 128 + int(ws.Signal()), Signal: ws.Signal(), Usage: p.usage}, nil
 	}
-	return Status{Code: ws.ExitStatus()}, nil
+	return Status{Code: ws.ExitStatus(), Usage: p.usage}, nil
 }
 
 func (p *Process) wait() (ws syscall.WaitStatus, err error) {
@@ -225,7 +234,7 @@ func (p *Process) wait() (ws syscall.WaitStatus, err error) {
 	}
 	p.ended.Store(true)
 	for {
-		_, err = syscall.Wait4(p.pid, &ws, 0, nil)
+		_, err = syscall.Wait4(p.pid, &ws, 0, &p.usage)
 		if !errors.Is(err, syscall.EINTR) {
 			return ws, err
 		}

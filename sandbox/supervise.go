@@ -173,6 +173,9 @@ func (p *Process) limitTime(limit time.Duration, done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(Grace):
+		if p.end != nil {
+			_ = p.end() // what it leaves, the next line and the end of the group take
+		}
 		p.Kill()
 	}
 }

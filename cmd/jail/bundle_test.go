@@ -146,8 +146,7 @@ func TestUnenforced(t *testing.T) {
 		{"empty resources", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{}}}, false},
 		{"devices in a user namespace", specs.Spec{Linux: &specs.Linux{Namespaces: user, Resources: &specs.LinuxResources{Devices: deny}}}, false},
 		{"devices without one", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Devices: deny}}}, true},
-		{"pids", specs.Spec{Linux: &specs.Linux{Namespaces: user, Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: 3}}}}, true},
-		{"unified", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Unified: map[string]string{"memory.max": "1"}}}}, true},
+		{"limits, which the control group keeps", specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: 3}}}}, false},
 		{"another annotation", specs.Spec{Annotations: map[string]string{"org.example.x": "y"}}, false},
 	} {
 		if err := unenforced(&tt.spec); (err != nil) != tt.refused {

@@ -22,5 +22,8 @@ func (c *explainCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return resolved.Explain(escapeLines{a.out})
+	if err := resolved.Explain(escapeLines{a.out}); err != nil {
+		return err
+	}
+	return a.explainLimits(resolved)
 }

@@ -102,7 +102,7 @@ func commandName(f reflect.StructField) string {
 // launchOptions are the flags of every command that takes a program. They are known together so
 // that a flag may also stand before the command.
 func launchOptions() []option {
-	options := append(optionsOf(reflect.TypeFor[globalFlags]()), option{"help", "h", true})
+	options := append(optionsOf(reflect.TypeFor[globalFlags]()), option{name: "help", short: "h", bool: true})
 	for _, t := range []reflect.Type{reflect.TypeFor[runCmd](), reflect.TypeFor[compileCmd](), reflect.TypeFor[planCmd]()} {
 		for _, o := range optionsOf(t) {
 			if !slices.ContainsFunc(options, func(known option) bool { return known.name == o.name }) {

@@ -119,7 +119,10 @@ func writeFlags(b *strings.Builder, flags []*kong.Flag) {
 		if f.Short != 0 {
 			name = "-" + string(f.Short) + ", --" + f.Name
 		}
-		if !f.IsBool() {
+		switch {
+		case f.Tag.Get("optional") != "":
+			name += "[=" + f.FormatPlaceHolder() + "]"
+		case !f.IsBool():
 			name += " " + f.FormatPlaceHolder()
 		}
 		rows = append(rows, [2]string{name, f.Help})

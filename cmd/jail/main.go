@@ -110,6 +110,13 @@ func (a *app) fail(err error) int {
 		}
 		return exitRefused
 	}
+	var several refusals
+	if errors.As(err, &several) {
+		for _, r := range several {
+			a.err.line(red, "jail:", r.Error(), r.hint)
+		}
+		return exitRefused
+	}
 	text, hint, _ := strings.Cut(err.Error(), "\nhint: ")
 	a.err.line(red, "jail:", text, cmp.Or(hintOf(err), hint))
 	var refused *sandbox.Error

@@ -1,10 +1,15 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 type runCmd struct {
 	sandboxFlags `embed:""`
-	Bundle       string `name:"bundle" placeholder:"DIR" help:"Run the OCI bundle in DIR, wherever it was made, instead of a profile and a program."`
+	Report       reportFormat `name:"report" optional:"text" placeholder:"FORMAT" help:"Say at the end what the run took: time, memory, processes, input and output. FORMAT is text or json."`
+	ReportFile   string       `name:"report-file" placeholder:"FILE" help:"Write the report to FILE instead of standard error."`
+	Bundle       string       `name:"bundle" placeholder:"DIR" help:"Run the OCI bundle in DIR, wherever it was made, instead of a profile and a program."`
 	program      `embed:""`
 }
 
@@ -24,6 +29,7 @@ func (runCmd) examples() []example {
 		{"jail -p build --bind . -- make -j4", "With a shipped profile and the working directory read-write."},
 		{"jail --hide '~/work/**/.env' -p shell bash", "Hide files that the profile would show."},
 		{"jail --set network.mode=none curl localhost", "Change any key of the profile for this run."},
+		{"jail --report=json --report-file took.json -p build make", "Keep what a build took, for a program to read."},
 		{"jail -- show", "Run a program called show, which is also a command of jail's."},
 	}
 }
@@ -40,8 +46,12 @@ func (r *runCmd) launch(a *app, flags []flag, words []string) error {
 	if err := makeHostDirs(compiled.HostDirs, host.StateHome); err != nil {
 		return err
 	}
+	report, err := r.wanted()
+	if err != nil {
+		return err
+	}
 	setTerminal(compiled.Spec, onTerminal())
-	return a.start(bundleOf(compiled), host)
+	return a.start(bundleOf(compiled), host, report)
 }
 
 // launchBundle runs what another tool, or `jail compile`, wrote.
@@ -50,7 +60,7 @@ func (r *runCmd) launchBundle(a *app, flags []flag, words []string) error {
 		return fmt.Errorf("%s: a bundle names its own program", words[0])
 	}
 	for _, f := range flags {
-		if f.name != "bundle" && f.name != "verbose" && f.name != "name" {
+		if !slices.Contains([]string{"bundle", "verbose", "name", "report", "report-file"}, f.name) {
 			return fmt.Errorf("--%s: a bundle has no profile that could be changed; edit its config.json", f.name)
 		}
 	}
@@ -70,5 +80,9 @@ func (r *runCmd) launchBundle(a *app, flags []flag, words []string) error {
 		// annotation says so in words.
 		setTerminal(bundle.Spec, onTerminal())
 	}
-	return a.start(bundle, host)
+	report, err := r.wanted()
+	if err != nil {
+		return err
+	}
+	return a.start(bundle, host, report)
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -37,8 +37,13 @@ func setTerminal(spec *specs.Spec, auto bool) {
 }
 
 // start runs a bundle and ends jail as the program ended.
-func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
+func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error {
 	lap := a.stopwatch()
+	limits, err := a.beginLimits(b.Spec, report != nil)
+	if err != nil {
+		return err
+	}
+	defer limits.close()
 	network, err := a.startNetwork(b)
 	if err != nil {
 		return err
@@ -61,6 +66,12 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 		options.Filter = filter.Code
 		lap("got the system-call filter: %d instructions, cached: %t", filter.Len(), filter.Cached)
 	}
+	if err := limits.enter(&options); err != nil {
+		return err
+	}
+	if limits != nil {
+		lap("made the control group")
+	}
 	presence, err := a.announce(b.Spec)
 	if err != nil {
 		return err
@@ -70,13 +81,16 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host) error {
 		return err
 	}
 	lap("waited for the network")
+	begun := time.Now()
 	streams := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
 	network.tell()
+	limits.explain() // a limit may be what kept the sandbox from starting, too
 	if err != nil {
 		return err
 	}
 	lap("ended with code %d", status.Code)
+	report.write(a, time.Since(begun), limits, status)
 	if status.Signal != 0 {
 		a.verbose("ended by signal %d (%v)", int(status.Signal), status.Signal)
 	}
@@ -102,17 +116,11 @@ func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config) (*sandbox.Plan, 
 // unenforced refuses a bundle that asks for protection which nothing here would apply: it would run
 // with less than it states. Profiles that ask for it are refused by the compiler, with their line.
 func unenforced(spec *specs.Spec) error {
-	if spec.Linux == nil || spec.Linux.Resources == nil {
-		return nil
-	}
-	limits := *spec.Linux.Resources
 	// In a user namespace no device node can be made or used beyond those that are bound, which is
 	// what the list of devices that every runtime writes asks for: user_namespaces(7).
-	if slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
-		limits.Devices = nil
-	}
-	if reflect.DeepEqual(limits, specs.LinuxResources{}) {
+	if spec.Linux == nil || spec.Linux.Resources == nil || len(spec.Linux.Resources.Devices) == 0 ||
+		slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
 		return nil
 	}
-	return &hinted{errors.New("config.json/linux/resources: this version of jail does not have cgroup limits yet"), "take the limits out"}
+	return &hinted{errors.New("config.json/linux/resources/devices: without a user namespace nothing here keeps a list of devices"), "add a user namespace, or take the list out"}
 }

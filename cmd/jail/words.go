@@ -28,9 +28,10 @@ type flag struct {
 
 // option is what splitting a line needs to know of a flag.
 type option struct {
-	name  string
-	short string
-	bool  bool
+	name     string
+	short    string
+	bool     bool
+	optional string // the value that the flag has when none is joined to it; "" for other flags
 }
 
 // splitWords takes a command line apart. The first word that is no flag is the command if jail has
@@ -90,6 +91,8 @@ func takeFlag(args []string, options []option) ([]flag, int) {
 			return []flag{{name, "true"}}, 1
 		case joined:
 			return []flag{{name, value}}, 1
+		case options[i].optional != "":
+			return []flag{{name, options[i].optional}}, 1
 		}
 		return takeValue(args, name)
 	}
@@ -130,7 +133,7 @@ func optionsOf(t reflect.Type) []option {
 			continue
 		}
 		if name, isFlag := field.Tag.Lookup("name"); isFlag {
-			out = append(out, option{name, field.Tag.Get("short"), field.Type.Kind() == reflect.Bool})
+			out = append(out, option{name, field.Tag.Get("short"), field.Type.Kind() == reflect.Bool, field.Tag.Get("optional")})
 		}
 	}
 	return out

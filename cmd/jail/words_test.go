@@ -42,6 +42,8 @@ func TestSplitWords(t *testing.T) {
 		{[]string{"show", "ls", "--help"}, words{command: "show", rest: []string{"ls", "--help"}}},
 		{[]string{"-v", "check", "--json", "--", "-x"}, words{
 			command: "check", flags: []flag{{"verbose", "true"}}, rest: []string{"-v", "--json", "--", "-x"}}},
+		{[]string{"--report", "json"}, words{flags: []flag{{"report", "text"}}, program: []string{"json"}}},
+		{[]string{"--report=json", "ls"}, words{flags: []flag{{"report", "json"}}, program: []string{"ls"}}},
 		{[]string{"--help"}, words{flags: []flag{{"help", "true"}}}},
 
 		{[]string{"--profle", "x", "ls"}, words{odd: []string{"--profle", "x"}}},
@@ -145,6 +147,10 @@ func TestSplitWordsAgreesWithTheFlagLibrary(t *testing.T) {
 		{"--profile", "--", "ls"},
 		{"-vZ", "ls"},
 		{"--bundle", "d"},
+		{"--report", "--report-file", "f", "ls"},
+		{"--report=json", "ls"},
+		{"--report=", "ls"},
+		{"--report=true", "ls"},
 		{"--hide=${HOME}", "--env=X=$Y", "ls"},
 	} {
 		agreesWithKong(t, args, splitWords(args, isCommand, launchOptions()))

@@ -108,12 +108,7 @@ type work struct {
 
 func (w *work) open() (*Group, error) {
 	prefer := w.options.Enforcement == Prefer
-	need := controllersOf(w.set)
-	for _, r := range w.refused {
-		if r.Controller != "" && !slices.Contains(need, r.Controller) {
-			need = append(need, r.Controller)
-		}
-	}
+	need := w.need()
 	var failed []error
 	routes := w.routes(need, w.options.Way)
 	for _, r := range routes {
@@ -136,6 +131,45 @@ func (w *work) open() (*Group, error) {
 		return &Group{way: None, text: "no cgroup", file: -1, warnings: refusals}, nil
 	}
 	return nil, refusals
+}
+
+// Foresee tells what Open would do on this machine, and makes nothing: the way in words, "" for none, and the limits
+// that it lacks the controllers for. What a manager answers, and what the kernel says of a value, shows at a start only.
+func Foresee(res *specs.LinuxResources, o Options) (way string, lacks Refusals, err error) {
+	m, err := look(o.Root)
+	if err != nil {
+		return "", nil, fmt.Errorf("look for cgroups: %w", err)
+	}
+	w := work{machine: m, options: o, res: res}
+	w.set, w.refused = settings(res)
+	routes := w.routes(w.need(), o.Way)
+	if len(routes) == 0 {
+		return "", w.explain(nil, nil), nil
+	}
+	best := routes[0]
+	if best.way == V1 {
+		_, lacks = settingsV1(res)
+	} else {
+		lacks = slices.Clone(w.refused)
+	}
+	for _, s := range w.set {
+		if slices.Contains(best.lacks, s.controller) {
+			where, reason, remedy := w.whyNot(s.controller)
+			lacks = append(lacks, s.refused(where, reason, remedy, nil))
+		}
+	}
+	return best.String(), lacks, nil
+}
+
+// need lists the controllers that the limits take.
+func (w *work) need() []string {
+	need := controllersOf(w.set)
+	for _, r := range w.refused {
+		if r.Controller != "" && !slices.Contains(need, r.Controller) {
+			need = append(need, r.Controller)
+		}
+	}
+	return need
 }
 
 // explain turns "no way" into one refusal for each limit that stands in the way.
