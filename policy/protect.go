@@ -13,10 +13,49 @@ type ownDir struct {
 	file   bool
 }
 
+// OwnPath is a directory or file of jail's own, which no program in a sandbox may
+// write, whatever made the sandbox's configuration.
+type OwnPath struct {
+	Path   string
+	Hide   bool // not only write-protected
+	File   bool // not a directory
+	Reason string
+	Mode   fs.FileMode // to make it with, where it is a directory
+}
+
+// OwnPaths lists what is jail's own beside the files of a profile.
+func OwnPaths(h *Host) []OwnPath {
+	var all []OwnPath
+	for _, d := range h.own() {
+		all = append(all, OwnPath{d.path, d.how == "hide", d.file, d.reason, d.mode()})
+	}
+	return all
+}
+
+// PersistHome is the folder that persistent directories lie in.
+func (h *Host) PersistHome() string { return parent(h.persistDir("x")) }
+
+// mode is for the user alone, but for what all users are to read.
+func (d ownDir) mode() fs.FileMode {
+	if d.path == parent(systemProfiles) {
+		return 0o755
+	}
+	return 0o700
+}
+
 // own lists what no sandbox may write, or in part see: a program that could
 // would loosen its own next run.
 func (r *resolver) own() []ownDir {
-	h := r.host
+	dirs := r.host.own()
+	for _, l := range r.profile.Layers {
+		if l.Path != "" && !slices.ContainsFunc(dirs, func(d ownDir) bool { return under(l.Path, d.path) }) {
+			dirs = append(dirs, ownDir{l.Path, "ro", "a file of this profile", true})
+		}
+	}
+	return dirs
+}
+
+func (h *Host) own() []ownDir {
 	dirs := []ownDir{
 		{h.ConfigHome + "/jail", "ro", "jail's profiles", false},
 		{h.StateHome + "/jail", "hide", "jail's state and the homes of other sandboxes", false},
@@ -30,11 +69,6 @@ func (r *resolver) own() []ownDir {
 	}
 	if h.Executable != "" {
 		dirs = append(dirs, ownDir{h.Executable, "ro", "the jail program", true})
-	}
-	for _, l := range r.profile.Layers {
-		if l.Path != "" && !slices.ContainsFunc(dirs, func(d ownDir) bool { return under(l.Path, d.path) }) {
-			dirs = append(dirs, ownDir{l.Path, "ro", "a file of this profile", true})
-		}
 	}
 	return dirs
 }
@@ -128,7 +162,7 @@ func (t *tree) cover(i *fsItem, d ownDir, real, p string) {
 		}
 	}
 	if !d.file {
-		t.hostDir(real, 0o700, defaultOrigin)
+		t.hostDir(real, d.mode(), defaultOrigin)
 	}
 	if writable {
 		t.pin(i, p, defaultOrigin, reason, d.reason)

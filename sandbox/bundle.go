@@ -21,12 +21,25 @@ type Bundle struct {
 	// Overlays are files that the caller makes for this start and puts, read-only, over what the configuration has
 	// at their place: what a network's names are resolved with.
 	Overlays []Overlay
+	// Own lists what of the host no program in a sandbox may write, or see, whatever the configuration says: jail's
+	// profiles, state and caches. What made the bundle need not know of them. A bundle that jail compiled has its
+	// own covers for them and lists nothing here.
+	Own []OwnPath
 }
 
 // An Overlay is one such file.
 type Overlay struct {
 	Path    string // inside, absolute
 	Content []byte
+}
+
+// An OwnPath is a file or directory of jail's own.
+type OwnPath struct {
+	Path   string // absolute
+	Hidden bool   // not only write-protected
+	What   string // for messages: "jail's profiles"
+	// Except lists directories below it that a configuration may name as the source of a mount.
+	Except []string
 }
 
 // A TreeEntry is one file of a bundle in memory.

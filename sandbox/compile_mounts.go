@@ -97,10 +97,7 @@ func (c *compiler) rootFolder() error {
 		}
 		return nil
 	}
-	if !path.IsAbs(root) {
-		root = path.Join(c.bundle.Dir, root)
-	}
-	host, mode, err := canonical(c.facts.Files, root)
+	host, mode, err := c.hostPath(root)
 	if err != nil {
 		return c.fail("/root/path", "root.path "+root, err)
 	}
@@ -133,7 +130,10 @@ func (c *compiler) rootMount(m specs.Mount) error {
 	origin := c.origin(pointer)
 	switch {
 	case o.bind || m.Type == "bind":
-		host, mode, err := canonical(c.facts.Files, m.Source)
+		if !path.IsAbs(m.Source) && c.inMemory {
+			return c.failf(pointer, "bind "+m.Source+" at /", "a bundle in memory has its root in %q", bundleRoot)
+		}
+		host, mode, err := c.hostPath(m.Source)
 		if err == nil && !mode.IsDir() {
 			err = unix.ENOTDIR
 		}
@@ -153,7 +153,7 @@ func (c *compiler) rootMount(m specs.Mount) error {
 		if err != nil {
 			return c.fail(pointer, "overlay at /", err)
 		}
-		c.tree.mounts["/"] = &cover{kind: coverHost, hosts: l.hosts(), writable: l.upper != "" && !o.readonly}
+		c.tree.mounts["/"] = &cover{kind: coverHost, hosts: l.hosts(), upper: l.upper, writable: l.upper != "" && !o.readonly}
 		c.plan.add(inSetup, origin, rootFS{fstype: "overlay", layers: &l, attr: o.attr &^ unix.MOUNT_ATTR_RDONLY})
 		if o.readonly || c.spec.Root.Readonly {
 			c.late = append(c.late, plannedStep{inSetup, restrict{"/", unix.MOUNT_ATTR_RDONLY}, origin})
@@ -202,7 +202,7 @@ func (c *compiler) mount(i int, m specs.Mount) error {
 			return c.fail(pointer, what, err)
 		}
 		step.params, step.layers = nil, &l
-		cv.kind, cv.hosts, cv.writable = coverHost, l.hosts(), l.upper != "" && !o.readonly
+		cv.kind, cv.hosts, cv.upper, cv.writable = coverHost, l.hosts(), l.upper, l.upper != "" && !o.readonly
 	case "proc":
 		if !c.has(specs.PIDNamespace) {
 			return c.fail(pointer, what, fmt.Errorf("a /proc without a pid namespace would show the host's processes"), "add pid to namespaces")
@@ -284,13 +284,10 @@ func (c *compiler) overlayLayers(params []string) (layers, error) {
 		if p == "" {
 			return "", nil
 		}
-		if !path.IsAbs(p) {
-			if c.inMemory {
-				return path.Clean(p), nil
-			}
-			p = path.Join(c.bundle.Dir, p)
+		if !path.IsAbs(p) && c.inMemory {
+			return path.Clean(p), nil
 		}
-		host, mode, err := canonical(c.facts.Files, p)
+		host, mode, err := c.hostPath(p)
 		if err == nil && !mode.IsDir() {
 			err = unix.ENOTDIR
 		}
@@ -348,11 +345,8 @@ func (c *compiler) bind(pointer string, m specs.Mount, o mountOptions) error {
 		return c.fail(pointer, what, fs.ErrNotExist)
 	found:
 	} else {
-		if !path.IsAbs(src.path) {
-			src.path = path.Join(c.bundle.Dir, src.path)
-		}
 		var err error
-		src.path, mode, err = canonical(c.facts.Files, src.path)
+		src.path, mode, err = c.hostPath(src.path)
 		if err != nil {
 			return c.fail(pointer, what, err, sourceHint(err))
 		}

@@ -24,6 +24,7 @@ type inside struct {
 type cover struct {
 	kind     coverKind
 	hosts    []string // directories of the host whose content shows through, topmost first
+	upper    string   // of an overlay: the one of hosts that takes what is written
 	writable bool     // the program can write below it
 	file     bool     // a single file, socket or device
 }
@@ -157,10 +158,19 @@ func split(p string) []string {
 // canonical follows every symbolic link of a host path, so that it can be opened later with
 // RESOLVE_NO_SYMLINKS: a link put in its way after this look makes the open fail (openat2(2)).
 func canonical(files Files, p string) (string, fs.FileMode, error) {
+	at, mode, _, err := follow(files, p)
+	if err != nil {
+		return "", 0, err
+	}
+	return at, mode, nil
+}
+
+// follow is canonical, and names the symbolic links that it went through by their own canonical places. With an error
+// the path is what could not be looked at.
+func follow(files Files, p string) (at string, mode fs.FileMode, links []string, err error) {
 	todo := split(p)
-	at := "/"
-	mode := fs.ModeDir
-	for links := 0; len(todo) > 0; {
+	at, mode = "/", fs.ModeDir
+	for len(todo) > 0 {
 		name := todo[0]
 		todo = todo[1:]
 		if name == ".." {
@@ -170,15 +180,15 @@ func canonical(files Files, p string) (string, fs.FileMode, error) {
 		next := path.Join(at, name)
 		m, err := files.Lstat(next)
 		if err != nil {
-			return "", 0, err
+			return next, 0, links, err
 		}
 		if m&fs.ModeSymlink != 0 {
-			if links++; links > maxLinks {
-				return "", 0, unix.ELOOP
+			if links = append(links, next); len(links) > maxLinks {
+				return next, 0, links, unix.ELOOP
 			}
 			target, err := files.Readlink(next)
 			if err != nil {
-				return "", 0, err
+				return next, 0, links, err
 			}
 			if path.IsAbs(target) {
 				at = "/"
@@ -187,9 +197,14 @@ func canonical(files Files, p string) (string, fs.FileMode, error) {
 			continue
 		}
 		if !m.IsDir() && len(todo) > 0 {
-			return "", 0, unix.ENOTDIR
+			return next, 0, links, unix.ENOTDIR
 		}
 		at, mode = next, m
 	}
-	return at, mode, nil
+	return at, mode, links, nil
+}
+
+// isUnder tells whether p is dir or lies below it; both are canonical.
+func isUnder(p, dir string) bool {
+	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
 }

@@ -87,12 +87,26 @@ type layers struct {
 	rest        []string
 }
 
+// overlayParams are the options of an overlay beside its directories that can be had. What is not here could name
+// further directories as a path that nobody has looked at (lowerdir+, datadir+), or have the kernel believe redirects
+// and metadata in a layer that the program, or whoever filled it, has written (redirect_dir, metacopy; overlayfs.rst,
+// "Redirect directories", and CVE-2023-0386 for what trust in a layer leads to).
+var overlayParams = []string{
+	"userxattr", "volatile", "index=off", "index=on", "metacopy=off", "nfs_export=off", "redirect_dir=off",
+	"redirect_dir=nofollow", "xino=auto", "xino=off", "xino=on",
+}
+
 // parseOverlay reads lowerdir=, upperdir= and workdir= as the kernel does: a backslash takes the next
 // character literally, a colon parts the lower directories.
 func parseOverlay(params []string) (layers, error) {
 	var l layers
+	var seen []string
 	for _, p := range params {
 		key, value, _ := strings.Cut(p, "=")
+		if contains(seen, key) {
+			return l, fmt.Errorf("%s= is given twice", key)
+		}
+		seen = append(seen, key)
 		switch key {
 		case "lowerdir":
 			l.lower = append(l.lower, unescape(value, ':')...)
@@ -101,11 +115,15 @@ func parseOverlay(params []string) (layers, error) {
 		case "workdir":
 			l.work = strings.Join(unescape(value, 0), "")
 		default:
+			if !contains(overlayParams, p) {
+				return l, fmt.Errorf("option %q of an overlay is not supported", p)
+			}
 			l.rest = append(l.rest, p)
 		}
 	}
-	if len(l.lower) == 0 {
-		return l, fmt.Errorf("an overlay without lowerdir=")
+	if len(l.lower) == 0 || contains(l.lower, "") {
+		// The kernel takes "::" for the start of data-only layers, which are reached through metacopy alone.
+		return l, fmt.Errorf("an overlay without lowerdir=, or with an empty layer in it")
 	}
 	if (l.upper == "") != (l.work == "") {
 		return l, fmt.Errorf("an overlay needs upperdir= and workdir= together")

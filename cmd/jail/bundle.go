@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,26 +38,51 @@ func readBundle(dir string) (*sandbox.Bundle, error) {
 		return nil, err
 	}
 	name := filepath.Join(dir, specsConfig)
-	f, err := os.Open(name)
+	text, err := policy.OSFS{}.ReadFile(name, configLimit) // waits for no FIFO
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &hinted{fmt.Errorf("%s: no such file: a bundle is a folder with a config.json", name), "jail compile --bundle DIR writes one"}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open bundle: %w", err)
+	if errors.Is(err, policy.ErrTooLarge) {
+		return nil, fmt.Errorf("%s: larger than %d MiB", name, configLimit>>20)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, configLimit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
-	}
-	if len(text) > configLimit {
-		return nil, fmt.Errorf("%s: larger than %d MiB", name, configLimit>>20)
 	}
 	spec, err := parseConfig(name, text)
 	if err != nil {
 		return nil, err
 	}
 	return &sandbox.Bundle{Spec: spec, Dir: dir}, nil
+}
+
+// ownPaths lists what a bundle, which may be anybody's, must not have the program write: jail's own
+// folders, and its own config.json, which decides over its next run.
+func ownPaths(dir string, host *policy.Host) []sandbox.OwnPath {
+	own := []sandbox.OwnPath{{Path: filepath.Join(dir, specsConfig), What: "the bundle's config.json"}}
+	for _, p := range policy.OwnPaths(host) {
+		if !p.File {
+			// So that there is something to put a cover on. Where it cannot be made the program cannot make it
+			// either, or the bundle is refused.
+			_ = makeHostDirs([]policy.HostDir{{Path: resolved(p.Path), Mode: p.Mode}}, host.StateHome)
+		}
+		o := sandbox.OwnPath{Path: p.Path, Hidden: p.Hide, What: p.Reason}
+		if home := host.PersistHome(); strings.HasPrefix(home, p.Path+"/") {
+			o.Except = []string{resolved(home)} // a bundle that jail compiled names the home it keeps
+		}
+		own = append(own, o)
+	}
+	return own
+}
+
+// resolved follows the links of a path as far as it exists.
+func resolved(path string) string {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		return p
+	}
+	if dir := filepath.Dir(path); dir != path {
+		return filepath.Join(resolved(dir), filepath.Base(path))
+	}
+	return path
 }
 
 func parseConfig(name string, text []byte) (*specs.Spec, error) {

@@ -72,6 +72,7 @@ func (r *runCmd) launchBundle(a *app, flags []flag, words []string) error {
 	if err != nil {
 		return err
 	}
+	bundle.Own = ownPaths(bundle.Dir, host)
 	if err := r.name(bundle.Spec); err != nil {
 		return err
 	}
