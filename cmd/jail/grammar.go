@@ -20,6 +20,7 @@ type grammar struct {
 	Compile  compileCmd  `cmd:"" help:"Print the OCI runtime config for a program, or write a bundle."`
 	Plan     planCmd     `cmd:"" help:"Print the numbered steps by which a sandbox would be set up."`
 	Approve  approveCmd  `cmd:"" help:"Accept the .jail.yaml of a folder, so that it may also grant."`
+	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`

@@ -70,7 +70,10 @@ func writeOverview(b *strings.Builder, model *kong.Application) {
 }
 
 func writeCommand(b *strings.Builder, model *kong.Application, node *kong.Node) {
-	b.WriteString("Usage: jail " + node.Name)
+	b.WriteString("Usage: " + node.FullPath())
+	if len(node.Children) > 0 {
+		b.WriteString(" COMMAND")
+	}
 	if len(node.Flags) > 0 {
 		b.WriteString(" [FLAGS]")
 	}
@@ -84,6 +87,14 @@ func writeCommand(b *strings.Builder, model *kong.Application, node *kong.Node) 
 			b.WriteString("\n")
 			writeWrapped(b, paragraph, "")
 		}
+	}
+	if len(node.Children) > 0 {
+		b.WriteString("\nCommands:\n")
+		var rows [][2]string
+		for _, child := range node.Children {
+			rows = append(rows, [2]string{child.Name, child.Help})
+		}
+		writeRows(b, rows)
 	}
 	if len(node.Positional) > 0 {
 		b.WriteString("\nArguments:\n")

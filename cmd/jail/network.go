@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -165,6 +166,31 @@ type reports struct {
 	mu     sync.Mutex
 	held   bool
 	events []netsetup.Event
+	record func(line []byte)
+	lines  []byte // of the log, while there is no record
+}
+
+// logTo begins to write the log.
+func (r *reports) logTo(record func(line []byte)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record = record
+	if len(r.lines) > 0 {
+		record(r.lines)
+	}
+	r.lines = nil
+}
+
+func (r *reports) log(e netsetup.Event) {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	if line = append(line, '\n'); r.record == nil {
+		r.lines = append(r.lines, line...)
+		return
+	}
+	r.record(line)
 }
 
 func (r *reports) hold(terminal bool) {
@@ -176,6 +202,7 @@ func (r *reports) hold(terminal bool) {
 func (r *reports) event(e netsetup.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.log(e)
 	if r.held {
 		r.events = append(r.events, e)
 		return

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -28,7 +29,39 @@ type presence struct {
 	spec  *specs.Spec
 	state running.State
 	entry *running.Entry
-	mu    sync.Mutex // entry and state, once the sandbox runs
+	mu    sync.Mutex // entry, state and log, once the sandbox runs
+	// log is what the network has refused, for `jail net log`; early is what came before others could find it.
+	log   *os.File
+	early []byte
+}
+
+// logLabel is what the supervisor keeps the log of the network under, a JSON object a line.
+const logLabel = "net-log"
+
+// record writes one line of the network's log. The network bounds how many there are. The file is made with the
+// first line: most sandboxes are refused nothing.
+func (p *presence) record(line []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.early = append(p.early, line...)
+	p.writeLog()
+}
+
+func (p *presence) writeLog() {
+	if p.entry == nil || len(p.early) == 0 {
+		return
+	}
+	var err error
+	if p.log == nil {
+		p.log, err = p.entry.KeepFile(logLabel)
+	}
+	if err == nil {
+		_, err = p.log.Write(p.early)
+	}
+	if err != nil {
+		p.a.verbose("the network's log: %v", err)
+	}
+	p.early = nil
 }
 
 // announce readies what others will find. A name that the user has given is claimed now, before anything starts;
@@ -64,6 +97,7 @@ func (p *presence) started(proc *sandbox.Process) {
 		p.a.verbose("%v", err)
 		return
 	}
+	p.writeLog()
 	time.AfterFunc(keepSpecAfter, p.keepSpec)
 }
 

@@ -77,6 +77,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 		return err
 	}
 	options.Started = presence.started
+	network.logTo(presence.record)
 	if err := network.join(&options, plan.HasTerminal()); err != nil {
 		return err
 	}

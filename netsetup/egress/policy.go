@@ -182,6 +182,9 @@ func (c *rule) closes(f Flow, class Class) bool {
 	}
 }
 
+// HostRule is how a rule names a port of the host's loopback.
+const HostRule = "host:PORT"
+
 // write is the narrowest rule that would allow a flow.
 func (f Flow) write() string {
 	suffix := ":" + strconv.Itoa(int(f.Port)) + "/" + f.Proto.String()

@@ -69,7 +69,7 @@ func (g *gateway) serveDNSPackets(u *gonet.UDPConn) {
 		query := append([]byte(nil), buf[:n]...)
 		go func() {
 			defer func() { <-g.queries }()
-			if b := m.resolver.Answer(context.Background(), query, true); b != nil {
+			if b := m.resolver.Answer(asker(egress.UDP, from), query, true); b != nil {
 				_, _ = u.WriteTo(b, from)
 			}
 		}()
@@ -114,12 +114,26 @@ func (m *member) answerStream(c net.Conn) error {
 	if _, err := io.ReadFull(c, query); err != nil {
 		return err
 	}
-	b := m.resolver.Answer(context.Background(), query, false)
+	b := m.resolver.Answer(asker(egress.TCP, c.RemoteAddr()), query, false)
 	if b == nil {
 		return errors.New("not a query")
 	}
 	_, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
 	return err
+}
+
+// socketInside is who asks: a port inside.
+type socketInside struct {
+	proto egress.Proto
+	port  uint16
+}
+
+type askerKey struct{}
+
+// asker gives the context of a query.
+func asker(proto egress.Proto, from net.Addr) context.Context {
+	ap, _ := netip.ParseAddrPort(from.String())
+	return context.WithValue(context.Background(), askerKey{}, socketInside{proto, ap.Port()})
 }
 
 func addrOf(a net.Addr) netip.Addr {
@@ -167,12 +181,15 @@ func (m *member) newResolver() (*names.Resolver, error) {
 	return &names.Resolver{
 		Policy: m.policy, Leases: &m.leases, Upstream: names.NewUpstream(servers),
 		Fixed: fixed, Local: m.local, Own: m.g.own.contains,
-		Refused: func(name string, v egress.Verdict) {
+		Refused: func(ctx context.Context, name string, v egress.Verdict) {
 			e := netsetup.Event{Kind: "name", Name: name, Why: v.Why, Write: v.Write}
 			if v.Rule != nil {
 				e.Rule = v.Rule.String()
 			}
-			m.report(e)
+			m.report(e, func() string {
+				s, _ := ctx.Value(askerKey{}).(socketInside)
+				return m.whose(s.proto, s.port)
+			})
 		},
 	}, nil
 }

@@ -38,8 +38,8 @@ type proposal struct {
 	name string           // what the address was handed out for
 }
 
-// decide asks the policy about a flow, and reports a refusal.
-func (m *member) decide(proto egress.Proto, dst netip.AddrPort) (proposal, bool) {
+// decide asks the policy about a flow, and reports a refusal. from is the port inside.
+func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (proposal, bool) {
 	f := egress.Flow{Proto: proto, Addr: egress.Canonical(dst.Addr()), Port: dst.Port()}
 	if dst.Addr() == m.plan.Host4 || dst.Addr() == m.plan.Host6 {
 		f.Host = true
@@ -49,7 +49,7 @@ func (m *member) decide(proto egress.Proto, dst netip.AddrPort) (proposal, bool)
 	}
 	v := m.policy.Decide(f)
 	if !v.Allow {
-		m.refused("flow", proto, f, v)
+		m.refused(proto, from, f, v)
 		return proposal{}, false
 	}
 	var p proposal
@@ -71,7 +71,7 @@ func (m *member) decide(proto egress.Proto, dst netip.AddrPort) (proposal, bool)
 // ownAgain is asked when a connection stands: its two ends having one address
 // means that the host itself answers there, on an address that it was given
 // after the list was read, or by a rule of its firewall.
-func (m *member) ownAgain(proto egress.Proto, local, remote netip.AddrPort) bool {
+func (m *member) ownAgain(proto egress.Proto, from uint16, local, remote netip.AddrPort) bool {
 	if local.Addr().Unmap() != remote.Addr().Unmap() || remote.Addr().IsLoopback() {
 		return false
 	}
@@ -79,13 +79,13 @@ func (m *member) ownAgain(proto egress.Proto, local, remote netip.AddrPort) bool
 	f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
 	v := m.policy.Decide(f)
 	if !v.Allow {
-		m.refused("flow", proto, f, v)
+		m.refused(proto, from, f, v)
 	}
 	return !v.Allow
 }
 
-func (m *member) refused(kind string, proto egress.Proto, f egress.Flow, v egress.Verdict) {
-	e := netsetup.Event{Kind: kind, Proto: proto.String(), Addr: f.Addr, Port: f.Port, Why: v.Why, Write: v.Write}
+func (m *member) refused(proto egress.Proto, from uint16, f egress.Flow, v egress.Verdict) {
+	e := netsetup.Event{Kind: "flow", Proto: proto.String(), Addr: f.Addr, Port: f.Port, Why: v.Why, Write: v.Write}
 	if f.Host {
 		e.Addr, e.Name = netip.Addr{}, netsetup.HostName
 	} else if len(f.Names) > 0 {
@@ -94,7 +94,7 @@ func (m *member) refused(kind string, proto egress.Proto, f egress.Flow, v egres
 	if v.Rule != nil {
 		e.Rule = v.Rule.String()
 	}
-	m.report(e)
+	m.report(e, func() string { return m.whose(proto, from) })
 }
 
 // reports holds what was reported, for each is reported once.
@@ -115,7 +115,9 @@ type reportKey struct {
 // can make jail print.
 const maxReports = 1024
 
-func (m *member) report(e netsetup.Event) {
+// report tells the supervisor of an event, once. whose, if any, finds out the program; it
+// is asked only for what is told.
+func (m *member) report(e netsetup.Event, whose func() string) {
 	k := reportKey{e.Kind, e.Proto, e.Name, e.Why, e.Addr, e.Port}
 	r := &m.reports
 	r.mu.Lock()
@@ -134,6 +136,9 @@ func (m *member) report(e netsetup.Event) {
 	}
 	if n == maxReports {
 		e = netsetup.Event{Kind: "notice", Why: "more refusals are not reported: there were 1024 different ones"}
+	}
+	if whose != nil {
+		e.Program = whose()
 	}
 	e.Time, e.Sandbox = time.Now(), m.name
 	send(e)

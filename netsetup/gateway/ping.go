@@ -51,7 +51,7 @@ func (g *gateway) ping(pkt *stack.PacketBuffer) bool {
 	if o.dst == m.plan.Gateway4 || o.dst == m.plan.Gateway6 {
 		return false // the stack answers
 	}
-	p, ok := m.decide(egress.ICMP, netip.AddrPortFrom(o.dst, 0))
+	p, ok := m.decide(egress.ICMP, binary.BigEndian.Uint16(h[4:]), netip.AddrPortFrom(o.dst, 0))
 	if !ok {
 		g.device.reject(o, prohibited)
 		return true
@@ -75,7 +75,7 @@ func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte
 	conn, err := pingSocket(dst)
 	if err != nil {
 		m.report(netsetup.Event{Kind: "notice", Proto: "icmp", Addr: dst,
-			Why: "this host lets its user send no ping (" + err.Error() + "); set the sysctl net.ipv4.ping_group_range to 0 2147483647"})
+			Why: "this host lets its user send no ping (" + err.Error() + "); set the sysctl net.ipv4.ping_group_range to 0 2147483647"}, nil)
 		g.device.reject(o, prohibited)
 		return
 	}

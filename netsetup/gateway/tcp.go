@@ -51,7 +51,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 		r.Complete(true)
 		return
 	}
-	p, ok := m.decide(egress.TCP, dst)
+	p, ok := m.decide(egress.TCP, id.RemotePort, dst)
 	if !ok {
 		r.Complete(true)
 		return
@@ -68,7 +68,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 	}
 	local, _ := netip.ParseAddrPort(conn.LocalAddr().String())
 	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if m.ownAgain(egress.TCP, local, remote) {
+	if m.ownAgain(egress.TCP, id.RemotePort, local, remote) {
 		conn.Close()
 		r.Complete(true)
 		return

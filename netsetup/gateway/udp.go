@@ -43,14 +43,14 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		return
 	}
 	dst := netip.AddrPortFrom(o.dst, id.LocalPort)
-	p, ok := m.decide(egress.UDP, dst)
+	p, ok := m.decide(egress.UDP, id.RemotePort, dst)
 	if !ok {
 		g.device.reject(o, prohibited)
 		return
 	}
 	if m.udp.Add(1) > maxUDP {
 		m.udp.Add(-1)
-		m.report(netsetup.Event{Kind: "notice", Why: "more than 1024 UDP flows at once: new ones are refused"})
+		m.report(netsetup.Event{Kind: "notice", Why: "more than 1024 UDP flows at once: new ones are refused"}, nil)
 		g.device.reject(o, prohibited)
 		return
 	}
@@ -60,7 +60,7 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		g.device.reject(o, noHost)
 		return
 	}
-	if m.ownAgain(egress.UDP, conn.LocalAddr().(*net.UDPAddr).AddrPort(), p.dial[0]) {
+	if m.ownAgain(egress.UDP, id.RemotePort, conn.LocalAddr().(*net.UDPAddr).AddrPort(), p.dial[0]) {
 		m.udp.Add(-1)
 		conn.Close()
 		g.device.reject(o, prohibited)

@@ -26,8 +26,9 @@ type Resolver struct {
 	Local func(name string) []netip.Addr
 	// Own tells the host's own addresses.
 	Own func(netip.Addr) bool
-	// Refused reports a name that is not answered.
-	Refused func(name string, v egress.Verdict)
+	// Refused reports a name that is not answered, to somebody who asked with the
+	// context of Answer.
+	Refused func(ctx context.Context, name string, v egress.Verdict)
 }
 
 const (
@@ -85,7 +86,7 @@ func (r *Resolver) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if !v.Allow {
 		// Reverse lookups are made by programs of their own accord: no report.
 		if !strings.HasSuffix(name, ".arpa") {
-			r.Refused(name, v)
+			r.Refused(ctx, name, v)
 		}
 		return reply(q, dns.RcodeNameError)
 	}
@@ -105,7 +106,7 @@ func (r *Resolver) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if err != nil {
 		return reply(q, dns.RcodeServerFailure)
 	}
-	return r.admit(q, name, up)
+	return r.admit(ctx, q, name, up)
 }
 
 var loopbacks = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
@@ -134,7 +135,7 @@ func (r *Resolver) local(q *dns.Msg, addrs []netip.Addr, lease func(netip.Addr))
 // begins at the name, and at its end the records that were asked for. What does
 // not belong to it is left out, and so is every address that no rule would let
 // the program reach.
-func (r *Resolver) admit(q *dns.Msg, name string, up *dns.Msg) *dns.Msg {
+func (r *Resolver) admit(ctx context.Context, q *dns.Msg, name string, up *dns.Msg) *dns.Msg {
 	m := reply(q, up.Rcode)
 	if up.Rcode != dns.RcodeSuccess {
 		m.Ns = soaOnly(up.Ns)
@@ -166,14 +167,14 @@ func (r *Resolver) admit(q *dns.Msg, name string, up *dns.Msg) *dns.Msg {
 		}
 		if clean, err := egress.CleanName(next); err == nil {
 			if rule := r.Policy.Refuses(clean); rule != nil {
-				r.Refused(name, egress.Verdict{Rule: rule, Why: "it leads to " + clean + ", which is refused"})
+				r.Refused(ctx, name, egress.Verdict{Rule: rule, Why: "it leads to " + clean + ", which is refused"})
 				return reply(q, dns.RcodeNameError)
 			}
 		}
 		at = next
 	}
 	if found > 0 && dropped.Why != "" {
-		r.Refused(name, dropped)
+		r.Refused(ctx, name, dropped)
 	}
 	if len(m.Answer) == 0 {
 		if found > 0 {
@@ -201,9 +202,13 @@ func (r *Resolver) lease(name string, rr dns.RR) egress.Verdict {
 	if !r.Policy.Usable(f) {
 		class, _ := egress.Classify(a)
 		v := egress.Verdict{Why: "it leads to " + a.String() + ", a " + class.String() + " address", Write: a.String()}
-		if f.Own {
+		switch {
+		case class == egress.Loopback:
+			v.Write = egress.HostRule
+			fallthrough
+		case f.Own:
 			v.Why = "it leads to " + a.String() + ", an address of the host itself"
-		} else if class == egress.Public {
+		case class == egress.Public:
 			v.Why = "it leads to " + a.String() + ", which is refused"
 		}
 		return v

@@ -1,7 +1,9 @@
 package net_test
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"jail/netsetup"
 	"jail/test/need"
 )
 
@@ -117,7 +120,7 @@ func TestJailBypasses(t *testing.T) {
 			with, said := jailProbe(t, writeProfile(t, egress("")+more), attempts...)
 			checkBypasses(t, without, with)
 			for _, want := range []string{
-				"tcp to 203.0.113.11, port 80, is refused", "tcp to good.test (203.0.113.10), port 443, is refused", "the name bad.test is refused: deny bad.test (",
+				"tcp to 203.0.113.11, port 80, is refused", "tcp to good.test (203.0.113.10), port 443, is refused", "the name bad.test is refused to probe: deny bad.test (",
 				"udp to 203.0.113.99, port 53, is refused", "icmp to 203.0.113.11 is refused", "tcp to 169.254.169.254, port 8080, is refused",
 				"tcp to host.jail.internal, port 9001, is refused",
 			} {
@@ -149,5 +152,66 @@ func TestJailPublishTaken(t *testing.T) {
 	cmd = ordinary(need.Jail(t), "-p", profile, "--", "echo", "started")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "started") {
 		t.Errorf("control run: %v\n%s", err, out)
+	}
+}
+
+// What was refused is in the log of the running sandbox: once each, with the program and a fix.
+func TestJailLog(t *testing.T) {
+	world(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jail := need.Jail(t)
+	cmd := ordinary(jail, "--name", "logged", "-p", writeProfile(t, egress("")), "--ro", self+":/probe", "--env", "JAIL_ROLE=probe", "--",
+		"sh", "-c", `/probe "tcp 203.0.113.11:80" "tcp 203.0.113.11:80" "lookup cdn.test" "udp 203.0.113.11:7" "ping 203.0.113.11"; read line || true`)
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for range 5 {
+		if !lines.Scan() {
+			t.Fatal("the probe said nothing")
+		}
+	}
+	got, err := ordinary(jail, "net", "log", "--json", "logged").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for line := range strings.Lines(string(got)) {
+		var e netsetup.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != "name" || e.Name == "cdn.test" { // a resolver may try the name below a search domain, too
+			said = append(said, fmt.Sprint(e.Kind, " ", e.Proto, " ", e.Name, e.Port, " ", e.Program, " ", e.Write))
+		}
+	}
+	want := []string{
+		"flow tcp 80 probe 203.0.113.11:80/tcp", "name  cdn.test0 probe cdn.test",
+		"flow udp 7 probe 203.0.113.11:7/udp", "flow icmp 0 probe 203.0.113.11/icmp",
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("the log says\n%s\nnot\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
+	}
+	text, err := ordinary(jail, "net", "log", "logged").Output()
+	if err != nil || strings.Count(string(text), "to allow it, add under network.egress: - allow:") != len(want) {
+		t.Errorf("the log in words: %v\n%s", err, text)
+	}
+	if out, err := ordinary(jail, "net", "log", "nobody").CombinedOutput(); err == nil || !strings.Contains(string(out), "nobody") {
+		t.Errorf("the log of no sandbox: %v\n%s", err, out)
+	}
+	hold.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
