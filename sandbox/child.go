@@ -86,6 +86,11 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 				*(*byte)(unsafe.Add(pointer(&a[0]), i)) = 0
 			}
 			continue
+		case opPass:
+			if a[0] != ^uintptr(0) {
+				pc += int(a[1])
+			}
+			continue
 		case opReap:
 			reap(a[0], a[1], a[2], shared)
 		case opExit:

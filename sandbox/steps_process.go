@@ -139,14 +139,6 @@ func (hideSelf) lower(a *assembler) {
 	}
 }
 
-// sessionKeyring leaves the caller's session keyring for an empty one: keyctl(2).
-type sessionKeyring struct{}
-
-func (sessionKeyring) String() string { return "join a new session keyring" }
-func (sessionKeyring) lower(a *assembler) {
-	a.op(unix.SYS_KEYCTL, val(unix.KEYCTL_JOIN_SESSION_KEYRING), val(0)).tolerate(unix.ENOSYS)
-}
-
 // writeTimeOffsets opens a time namespace for the program: time_namespaces(7).
 type writeTimeOffsets struct{ text string }
 

@@ -28,6 +28,7 @@ const (
 	opFork  = 1<<30 + iota // args: clone flags, index of the row at which the new process goes on
 	opStore                // args: address of an int32, value
 	opZero                 // args: address, length
+	opPass                 // args: slot, number of the next rows to pass over when the slot's call did not fail
 	opReap                 // args: slot of the program's pid, event descriptor, terminal descriptor or -1, shared status
 	opExit                 // args: exit code
 )
