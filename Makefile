@@ -81,8 +81,21 @@ vm-shell: ## boot the bookworm guest and open a shell in it as the ordinary user
 	@$(MAKE) --no-print-directory build
 	@test/vm/run shell bookworm
 
-install: build ## install to $(DESTDIR)$(PREFIX)
+man: bin/jail ## write the manual pages to bin/man
+	docs/man bin/man
+
+install: build man ## install the program, manual pages and completions to $(DESTDIR)$(PREFIX)
 	install -D -m 0755 bin/jail $(DESTDIR)$(PREFIX)/bin/jail
+	install -D -m 0644 bin/man/jail.1 $(DESTDIR)$(PREFIX)/share/man/man1/jail.1
+	install -D -m 0644 bin/man/jail-profile.5 $(DESTDIR)$(PREFIX)/share/man/man5/jail-profile.5
+	install -D -m 0644 cmd/jail/completion/jail.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jail
+	install -D -m 0644 cmd/jail/completion/jail.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_jail
+	install -D -m 0644 cmd/jail/completion/jail.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/jail.fish
+
+deb: ## build a Debian package, with an AppArmor profile for systems that restrict user namespaces
+	rm -rf bin/deb
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/bin/deb/tree PREFIX=/usr
+	cmd/jail/deb/build bin/deb/tree $(VERSION) bin/deb
 
 clean: ## remove what was built (virtual machine images stay in .cache)
 	rm -rf bin
@@ -112,5 +125,5 @@ bin/golangci-lint-$(GOLANGCI):
 	mv bin/.lint/golangci-lint $@
 	rmdir bin/.lint
 
-.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell install clean FORCE
+.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell man install deb clean FORCE
 FORCE:

@@ -28,7 +28,7 @@ func (l *loader) commandLine(overrides []Override) {
 	}
 	d := decoder{file: FileCommandLine}
 	doc := d.document(root)
-	for _, key := range []string{"version", "name", "description", "extends"} {
+	for _, key := range fileKeys {
 		if root.has(key) {
 			d.problems = append(d.problems, Problem{File: FileCommandLine, Key: key, Cause: "cannot be set on the command line", Fix: "write a profile that extends the other"})
 		}
@@ -86,6 +86,9 @@ func (l *loader) override(root *node, o Override) (cause, fix string) {
 	}
 	return "", ""
 }
+
+// fileKeys speak of a file and not of a run.
+var fileKeys = [...]string{"version", "name", "description", "extends"}
 
 // freeKeys are the mappings whose keys are the user's, which may hold dots.
 var freeKeys = [...]string{"vars", "environment.set", "rlimits", "enforcement", "network.dns.hosts", "limits.hugepages"}

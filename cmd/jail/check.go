@@ -5,7 +5,7 @@ import (
 )
 
 type checkCmd struct {
-	Profile     []string `arg:"" name:"profile" placeholder:"P..." help:"Profile files (with .yaml) or names."`
+	Profile     []string `arg:"" name:"profile" complete:"profile" placeholder:"P..." help:"Profile files (with .yaml) or names."`
 	projectFlag `embed:""`
 	JSON        bool `name:"json" help:"Print the problems as a JSON array."`
 }

@@ -1,7 +1,7 @@
 package main
 
 type explainCmd struct {
-	Profile     string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	Profile     string `arg:"" name:"profile" complete:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
 	projectFlag `embed:""`
 }
 

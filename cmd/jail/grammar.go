@@ -24,6 +24,14 @@ type grammar struct {
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`
+
+	Alias      aliasCmd      `cmd:"" help:"Print shell aliases that start programs in their sandboxes."`
+	Install    installCmd    `cmd:"" help:"Make programs start in their sandboxes from the menu and the PATH."`
+	Uninstall  uninstallCmd  `cmd:"" help:"Undo what 'jail install' did."`
+	Installed  installedCmd  `cmd:"" help:"List what 'jail install' made."`
+	Completion completionCmd `cmd:"" help:"Print the script by which a shell completes jail's lines."`
+	Complete   completeCmd   `cmd:"" hidden:"" help:"Answer a shell that completes a line."`
+	Manual     manualCmd     `cmd:"" hidden:"" help:"Print the source of the manual page jail(1), in Markdown."`
 }
 
 // globalFlags are understood by every command.
@@ -33,14 +41,14 @@ type globalFlags struct {
 
 // sandboxFlags choose a profile and change it for one run.
 type sandboxFlags struct {
-	Profile     string   `name:"profile" short:"p" placeholder:"P" help:"Profile: a file (with .yaml), or a name on the search path. Without it the profile named like the program is taken, and if there is none the one named default."`
-	Bind        []string `name:"bind" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read and write SRC, seen as DEST. A colon in a path is written \\:."`
-	Ro          []string `name:"ro" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read SRC, seen as DEST."`
-	Tmpfs       []string `name:"tmpfs" sep:"none" placeholder:"DEST" help:"Put an empty file system in memory at DEST."`
-	Hide        []string `name:"hide" sep:"none" placeholder:"PATH" help:"Hide PATH, which may be a pattern such as ~/work/**/.env."`
+	Profile     string   `name:"profile" complete:"profile" short:"p" placeholder:"P" help:"Profile: a file (with .yaml), or a name on the search path. Without it the profile named like the program is taken, and if there is none the one named default."`
+	Bind        []string `name:"bind" complete:"file" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read and write SRC, seen as DEST. A colon in a path is written \\:."`
+	Ro          []string `name:"ro" complete:"file" sep:"none" placeholder:"SRC[:DEST]" help:"Let the program read SRC, seen as DEST."`
+	Tmpfs       []string `name:"tmpfs" complete:"file" sep:"none" placeholder:"DEST" help:"Put an empty file system in memory at DEST."`
+	Hide        []string `name:"hide" complete:"file" sep:"none" placeholder:"PATH" help:"Hide PATH, which may be a pattern such as ~/work/**/.env."`
 	Env         []string `name:"env" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or hand on the caller's."`
-	Set         []string `name:"set" sep:"none" placeholder:"KEY=VALUE" help:"Set any key of the profile; VALUE is read as YAML."`
-	Cwd         string   `name:"cwd" placeholder:"DIR" help:"Start the program in DIR, as seen inside."`
+	Set         []string `name:"set" complete:"key" sep:"none" placeholder:"KEY=VALUE" help:"Set any key of the profile; VALUE is read as YAML."`
+	Cwd         string   `name:"cwd" complete:"file" placeholder:"DIR" help:"Start the program in DIR, as seen inside."`
 	projectFlag `embed:""`
 	Name        string `name:"name" placeholder:"NAME" help:"Name of the sandbox. [A-Za-z0-9_.-], at most 64."`
 }

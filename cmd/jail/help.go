@@ -54,7 +54,9 @@ func writeOverview(b *strings.Builder, model *kong.Application) {
 	b.WriteString("\nCommands:\n")
 	var rows [][2]string
 	for _, node := range model.Children {
-		rows = append(rows, [2]string{node.Name, node.Help})
+		if !node.Hidden {
+			rows = append(rows, [2]string{node.Name, node.Help})
+		}
 	}
 	writeRows(b, rows)
 	for _, node := range model.Children {

@@ -3,7 +3,7 @@ package main
 import "jail/policy"
 
 type showCmd struct {
-	Profile     string `arg:"" name:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
+	Profile     string `arg:"" name:"profile" complete:"profile" placeholder:"P" help:"Profile file (with .yaml) or name."`
 	projectFlag `embed:""`
 }
 
