@@ -53,11 +53,11 @@ func (c *aliasCmd) Run(a *app) error {
 		return &hinted{errors.New("no program given"), "jail alias NAME..., or jail alias --all"}
 	}
 	for _, name := range names {
-		if err := ownProfile(name, host); err != nil {
-			return err
-		}
 		if slices.Contains(shellWords[shell], name) {
 			return &hinted{fmt.Errorf("%s is a command of %s's own: an alias would take its place in every line you type", name, shell), "write jail run " + name + " where you mean the program"}
+		}
+		if err := ownProfile(name, host); err != nil {
+			return err
 		}
 	}
 	jail := ownCommand(host)

@@ -12,7 +12,7 @@ import (
 )
 
 type installCmd struct {
-	Profile string   `name:"profile" complete:"profile" short:"p" placeholder:"P" help:"Always run with this profile: a file, or a name on the search path. Without it jail chooses by the program's name at every start."`
+	Profile string   `name:"profile" complete:"profile" short:"p" placeholder:"P" help:"Always run with this profile: a file, or a name on the search path. Without it the profile for programs of that name is taken."`
 	Names   []string `arg:"" name:"name" complete:"program" placeholder:"NAME..." help:"The programs, by the names they are called by."`
 }
 
@@ -54,7 +54,8 @@ func (c *installCmd) Run(a *app) error {
 				return err
 			}
 		}
-		r, err := places.Install(name, ref)
+		own, aliases := namesakes(name, host)
+		r, err := places.Install(name, cmp.Or(ref, own), aliases)
 		if err != nil {
 			return fmt.Errorf("install %s: %w", name, err)
 		}
@@ -64,6 +65,17 @@ func (c *installCmd) Run(a *app) error {
 	}
 	a.adviseOnPath(places)
 	return nil
+}
+
+// namesakes gives the profile for a program, and the programs that it is for.
+func namesakes(name string, host *policy.Host) (profile string, programs []string) {
+	profile, _ = policy.ForProgram(host, name)
+	for _, p := range policy.Profiles(host) {
+		if p.Name == profile {
+			programs = p.Programs
+		}
+	}
+	return profile, programs
 }
 
 // lastingRef gives a reference to a profile that means the same in every working directory.

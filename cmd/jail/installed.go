@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 
 	"jail/cmd/jail/install"
@@ -37,7 +36,7 @@ func (c *installedCmd) Run(a *app) error {
 	type program struct {
 		Name    string `json:"name"`
 		Program string `json:"program"`
-		Profile string `json:"profile,omitempty"`
+		Profile string `json:"profile"`
 		Files   []file `json:"files"`
 	}
 	all := []program{}
@@ -56,7 +55,7 @@ func (c *installedCmd) Run(a *app) error {
 		return a.printJSON(all)
 	}
 	for _, p := range all {
-		fmt.Fprintf(a.out, "%s  starts %s with %s\n", escape(p.Name), escape(p.Program), escape(cmp.Or(p.Profile, "the profile of its name")))
+		fmt.Fprintf(a.out, "%s  starts %s with profile %s\n", escape(p.Name), escape(p.Program), escape(p.Profile))
 		for _, f := range p.Files {
 			fmt.Fprintf(a.out, "    %-9s  %s\n", f.State, escape(f.Path))
 		}

@@ -94,7 +94,7 @@ func guestLacks(program string) bool {
 	}
 	switch program {
 	case "firefox", "firefox-esr", "chromium", "Xvfb", "xdotool", "xterm", "import", "convert", "firejail",
-		"go", "gcc", "make", "cc", "git", "vim", "pdftoppm", "python3":
+		"go", "gcc", "make", "cc", "git", "vim", "pdftoppm", "python3", "man":
 		return true
 	}
 	return false

@@ -28,8 +28,9 @@ _jail() {
         return
         ;;
     files)
-        compopt -o filenames 2>/dev/null
-        COMPREPLY+=($(compgen -f -- "${last#*=}"))
+        # Quoting is for names of files alone.
+        [[ ${#COMPREPLY[@]} -eq 0 ]] && compopt -o filenames 2>/dev/null
+        COMPREPLY=("${COMPREPLY[@]#--*=}" $(compgen -f -- "${last#--*=}"))
         return
         ;;
     commands)

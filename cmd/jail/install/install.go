@@ -30,10 +30,10 @@ type Places struct {
 
 func (p Places) applications() string { return filepath.Join(p.DataHome, "applications") }
 
-// Install makes a wrapper for a program, and desktop entries that start it through jail. With a profile it is always
-// that one; without, jail chooses by the program's name at every start. What an earlier Install made for the program
-// is replaced. Should anything fail, nothing is left of this one.
-func (p Places) Install(name, profile string) (*Record, error) {
+// Install makes a wrapper for a program, and desktop entries that start it through jail with a profile. An entry is the
+// program's when it starts it, by whatever path, or one of the aliases: names of the same program. What an earlier
+// Install made for the program is replaced. Should anything fail, nothing is left of this one.
+func (p Places) Install(name, profile string, aliases []string) (*Record, error) {
 	program, err := p.find(name)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (p Places) Install(name, profile string) (*Record, error) {
 		return nil, err
 	}
 	r := &Record{Name: name, Program: program, Profile: profile}
-	if err := p.files(r); err != nil {
+	if err := p.files(r, append([]string{name}, aliases...)); err != nil {
 		return nil, err
 	}
 	own := map[string]string{}
@@ -142,21 +142,25 @@ func (p Places) find(name string) (string, error) {
 }
 
 // files says what there shall be for a program: the wrapper, then the entries.
-func (p Places) files(r *Record) error {
-	prefix := []string{p.Jail, "run"}
-	if r.Profile != "" {
-		prefix = append(prefix, "--profile", r.Profile)
-	}
+func (p Places) files(r *Record, names []string) error {
+	prefix := []string{p.Jail, "run", "--profile", r.Profile}
 	wrapper := fmt.Sprintf("#!/bin/sh\n# Starts %s in its sandbox. `jail uninstall %s` removes this file.\nexec", r.Name, r.Name)
 	for _, word := range append(slices.Clone(prefix), "--", r.Program) {
 		wrapper += " " + quoteShell(word)
 	}
 	r.Files = []File{newFile(filepath.Join(p.Bin, r.Name), []byte(wrapper+" \"$@\"\n"), 0o755)}
-	entries, err := p.entries(r)
+	entries, err := p.entries(r, names)
+	if err != nil {
+		return err
+	}
+	taken, err := p.takenBy(r.Name)
 	if err != nil {
 		return err
 	}
 	for id, e := range entries {
+		if taken[filepath.Join(p.applications(), id)] {
+			continue // installed under another of its names
+		}
 		text, err := e.through(prefix)
 		if err != nil {
 			return fmt.Errorf("desktop entry %s: %w", id, err)
@@ -167,9 +171,21 @@ func (p Places) files(r *Record) error {
 	return nil
 }
 
+// takenBy lists the files that were made for other programs.
+func (p Places) takenBy(name string) (map[string]bool, error) {
+	records, err := p.Installed()
+	taken := map[string]bool{}
+	for _, r := range records {
+		for _, f := range r.Files {
+			taken[f.Path] = taken[f.Path] || r.Name != name
+		}
+	}
+	return taken, err
+}
+
 // entries finds the system's desktop entries that start the program, under whatever name. Of two with the same file
 // name the first folder's counts, as for menus.
-func (p Places) entries(r *Record) (map[string]entry, error) {
+func (p Places) entries(r *Record, names []string) (map[string]entry, error) {
 	target, err := filepath.EvalSymlinks(r.Program)
 	if err != nil {
 		return nil, err
@@ -190,7 +206,7 @@ func (p Places) entries(r *Record) (map[string]entry, error) {
 			if err != nil {
 				continue // a dangling link: menus do not show it either
 			}
-			if e := parseEntry(text); p.starts(e, r.Name, target) {
+			if e := parseEntry(text); p.starts(e, names, target) {
 				found[id] = e
 			}
 		}
@@ -198,13 +214,13 @@ func (p Places) entries(r *Record) (map[string]entry, error) {
 	return found, nil
 }
 
-// starts tells whether an entry starts the program: by its name, or through any link to it.
-func (p Places) starts(e entry, name, target string) bool {
+// starts tells whether an entry starts the program: by one of its names, or through any link to it.
+func (p Places) starts(e entry, names []string, target string) bool {
 	program := e.program()
 	if program == "" {
 		return false
 	}
-	if filepath.Base(program) == name {
+	if slices.Contains(names, filepath.Base(program)) {
 		return true
 	}
 	if !filepath.IsAbs(program) {

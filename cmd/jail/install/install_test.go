@@ -27,6 +27,7 @@ func machine(t *testing.T) (Places, string) {
 	write(t, system+"/share/applications/other.desktop", "[Desktop Entry]\nExec=other %u\n", 0o644)
 	write(t, system+"/share/applications/private.desktop", "[Desktop Entry]\nExec=other\n", 0o644)
 	write(t, system+"/local/share/applications/private.desktop", "[Desktop Entry]\nExec=web --private\n", 0o644)
+	write(t, system+"/share/applications/beta.desktop", "[Desktop Entry]\nExec=web-beta\n", 0o644)
 	write(t, home+"/.bashrc", "own\n", 0o600)
 	return p, home
 }
@@ -83,17 +84,18 @@ func TestInstallAndUninstallLeaveTheHomeAsItWas(t *testing.T) {
 	before := tree(t, home)
 	for _, names := range [][]string{{"web"}, {"web", "note"}, {"web", "web", "note"}} {
 		for _, name := range names {
-			if _, err := p.Install(name, ""); err != nil {
+			if _, err := p.Install(name, "strict", []string{"web-beta"}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		wrapper, err := os.ReadFile(p.Bin + "/web")
-		if err != nil || !strings.HasSuffix(string(wrapper), "\nexec /usr/bin/jail run -- "+p.Path[2]+"/web \"$@\"\n") {
+		if err != nil || !strings.HasSuffix(string(wrapper), "\nexec /usr/bin/jail run --profile strict -- "+p.Path[2]+"/web \"$@\"\n") {
 			t.Errorf("wrapper %q %v", wrapper, err)
 		}
 		for id, want := range map[string]string{
-			"web-esr.desktop": "Exec=/usr/bin/jail run -- " + filepath.Dir(p.Path[2]) + "/lib/web/web-esr %u\nDBusActivatable=false\n",
-			"private.desktop": "Exec=/usr/bin/jail run -- web --private\n",
+			"web-esr.desktop": "Exec=/usr/bin/jail run --profile strict -- " + filepath.Dir(p.Path[2]) + "/lib/web/web-esr %u\nDBusActivatable=false\n",
+			"beta.desktop":    "Exec=/usr/bin/jail run --profile strict -- web-beta\n",
+			"private.desktop": "Exec=/usr/bin/jail run --profile strict -- web --private\n",
 		} {
 			if text, err := os.ReadFile(p.DataHome + "/applications/" + id); err != nil || !strings.HasSuffix(string(text), want) {
 				t.Errorf("%s: %q %v", id, text, err)
@@ -134,7 +136,7 @@ func TestNothingForeignIsTouched(t *testing.T) {
 				}
 			}
 			before := tree(t, home)
-			_, err := p.Install("web", "")
+			_, err := p.Install("web", "strict", nil)
 			if err == nil || !strings.Contains(err.Error(), where+" is there already, and jail did not make it") {
 				t.Errorf("%s a %s: %v", where, kind, err)
 			}
@@ -148,7 +150,7 @@ func TestNothingForeignIsTouched(t *testing.T) {
 func TestAChangedFileStays(t *testing.T) {
 	p, home := machine(t)
 	before := tree(t, home)
-	if _, err := p.Install("web", "strict"); err != nil {
+	if _, err := p.Install("web", "strict", nil); err != nil {
 		t.Fatal(err)
 	}
 	write(t, p.Bin+"/web", "mine now\n", 0o755)
@@ -156,7 +158,7 @@ func TestAChangedFileStays(t *testing.T) {
 	if _, err := p.Uninstall("web", false); err == nil || !strings.Contains(err.Error(), "/bin/web was changed since jail made it") {
 		t.Errorf("%v", err)
 	}
-	if _, err := p.Install("web", ""); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := p.Install("web", "strict", nil); err == nil || !strings.Contains(err.Error(), "is there already") {
 		t.Errorf("%v", err)
 	}
 	if after := tree(t, home); after != changed {
@@ -172,7 +174,7 @@ func TestAChangedFileStays(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	p, _ := machine(t)
-	if _, err := p.Install("nosuch", ""); err == nil || err.Error() != "nosuch: no such program on the PATH" {
+	if _, err := p.Install("nosuch", "strict", nil); err == nil || err.Error() != "nosuch: no such program on the PATH" {
 		t.Errorf("%v", err)
 	}
 	if _, err := p.Uninstall("web", false); err == nil || err.Error() != "web: not installed by jail" {

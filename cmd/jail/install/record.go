@@ -17,8 +17,8 @@ type Record struct {
 	Name string `json:"name"`
 	// Program is the path of the program itself.
 	Program string `json:"program"`
-	// Profile is the profile it runs with; empty: the one that jail chooses by the program's name.
-	Profile string `json:"profile,omitempty"`
+	// Profile is the profile it runs with.
+	Profile string `json:"profile"`
 	// Files are the wrapper and the desktop entries.
 	Files []File `json:"files"`
 	// Dirs are the folders that were not there before, each after the one it lies in.
