@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"jail/policy"
+	"jail/sandbox/running"
 )
 
 // completeCmd answers the scripts of `jail completion`. The first line of its answer is a word for the shell: words
@@ -52,38 +53,48 @@ func (c *completeCmd) Run(a *app) error {
 func (a *app) candidates(before []string, current string) candidates {
 	w := splitWords(before, isCommand, launchOptions())
 	command, ok := commandField(w.command)
+	if below := commandFields(command.Type); len(below) > 0 {
+		at := slices.IndexFunc(below, func(f reflect.StructField) bool { return slices.Contains(w.rest, commandName(f)) })
+		if at < 0 {
+			return candidates{"words", commandWords(below)}
+		}
+		command = below[at]
+	}
 	switch {
 	case w.program != nil && len(w.program) > 0:
 		return candidates{"program", []candidate{{word: w.program[0]}}}
 	case w.bare != "":
-		return a.valuesOf(flagField(w.command, w.bare), "")
+		return a.valuesOf(flagField(command.Type, w.bare), "")
 	case strings.HasPrefix(current, "--") && strings.Contains(current, "="):
 		name, _, _ := strings.Cut(current[2:], "=")
-		return a.valuesOf(flagField(w.command, name), "--"+name+"=")
+		return a.valuesOf(flagField(command.Type, name), "--"+name+"=")
 	case strings.HasPrefix(current, "-"):
-		return candidates{"words", flagWords(w.command)}
+		return candidates{"words", flagWords(command.Type)}
 	case w.program != nil || ok && startsProgram(w.command):
 		return candidates{kind: "commands"}
 	case ok:
 		if len(w.rest) > 0 {
-			if last := flagField(w.command, strings.TrimPrefix(w.rest[len(w.rest)-1], "--")); last.Name != "" && last.Type.Kind() != reflect.Bool && strings.HasPrefix(w.rest[len(w.rest)-1], "--") {
+			if last := flagField(command.Type, strings.TrimPrefix(w.rest[len(w.rest)-1], "--")); last.Name != "" && last.Type.Kind() != reflect.Bool && strings.HasPrefix(w.rest[len(w.rest)-1], "--") {
 				return a.valuesOf(last, "")
 			}
 		}
 		return a.valuesOf(positionalField(command.Type), "")
 	}
-	found := candidates{kind: "commands"}
-	for _, f := range commandFields() {
-		found.words = append(found.words, candidate{commandName(f), f.Tag.Get("help")})
-	}
-	return found
+	return candidates{"commands", commandWords(commandFields(reflect.TypeFor[grammar]()))}
 }
 
-// commandFields are the commands that help shows.
-func commandFields() []reflect.StructField {
+func commandWords(fields []reflect.StructField) []candidate {
+	var words []candidate
+	for _, f := range fields {
+		words = append(words, candidate{commandName(f), f.Tag.Get("help")})
+	}
+	return words
+}
+
+// commandFields are the commands of a grammar struct that help shows.
+func commandFields(t reflect.Type) []reflect.StructField {
 	var all []reflect.StructField
-	t := reflect.TypeFor[grammar]()
-	for i := range t.NumField() {
+	for i := range numField(t) {
 		_, is := t.Field(i).Tag.Lookup("cmd")
 		_, hidden := t.Field(i).Tag.Lookup("hidden")
 		if is && !hidden {
@@ -94,7 +105,7 @@ func commandFields() []reflect.StructField {
 }
 
 func commandField(name string) (reflect.StructField, bool) {
-	all := commandFields()
+	all := commandFields(reflect.TypeFor[grammar]())
 	if i := slices.IndexFunc(all, func(f reflect.StructField) bool { return commandName(f) == name }); i >= 0 {
 		return all[i], true
 	}
@@ -102,15 +113,19 @@ func commandField(name string) (reflect.StructField, bool) {
 }
 
 // flagFields are the flags of a command, those of every command among them. Without a command they are those of run.
-func flagFields(command string) []reflect.StructField {
-	if command == "" {
-		command = "run"
+func flagFields(command reflect.Type) []reflect.StructField {
+	if command == nil {
+		command = reflect.TypeFor[runCmd]()
 	}
-	fields := visibleFlags(reflect.TypeFor[globalFlags]())
-	if f, ok := commandField(command); ok {
-		fields = append(visibleFlags(f.Type), fields...)
+	return append(visibleFlags(command), visibleFlags(reflect.TypeFor[globalFlags]())...)
+}
+
+// numField is the number of a struct's fields, 0 for no type at all.
+func numField(t reflect.Type) int {
+	if t == nil {
+		return 0
 	}
-	return fields
+	return t.NumField()
 }
 
 func visibleFlags(t reflect.Type) []reflect.StructField {
@@ -130,7 +145,7 @@ func visibleFlags(t reflect.Type) []reflect.StructField {
 	return all
 }
 
-func flagField(command, name string) reflect.StructField {
+func flagField(command reflect.Type, name string) reflect.StructField {
 	for _, f := range flagFields(command) {
 		if f.Tag.Get("name") == name || f.Tag.Get("short") == name {
 			return f
@@ -148,7 +163,7 @@ func positionalField(t reflect.Type) reflect.StructField {
 	return reflect.StructField{}
 }
 
-func flagWords(command string) []candidate {
+func flagWords(command reflect.Type) []candidate {
 	words := []candidate{{"--help", "Print this help."}}
 	for _, f := range flagFields(command) {
 		word := "--" + f.Tag.Get("name")
@@ -178,6 +193,11 @@ func (a *app) valuesOf(f reflect.StructField, prefix string) candidates {
 		}
 	case "installed":
 		a.eachInstalled(add)
+	case "running":
+		boxes, _ := running.List() // nothing to offer where it cannot be read
+		for _, box := range boxes {
+			add(box.Name, box.Profile)
+		}
 	case "key":
 		for _, k := range policy.Keys() {
 			if len(k.Values) == 0 {

@@ -20,10 +20,8 @@ func (manualCmd) Run(a *app) error {
 	b.WriteString("# DESCRIPTION\n\nThe first word that is no flag is a command if it is one of those below, and a program otherwise. Everything " +
 		"behind the program's name belongs to the program. A program named like a command is run with **jail --** *NAME*.\n\n")
 	b.WriteString("# COMMANDS\n\n")
-	for _, node := range model.Children {
-		if !node.Hidden {
-			manualCommand(&b, node)
-		}
+	for _, node := range model.Leaves(true) {
+		manualCommand(&b, node)
 	}
 	b.WriteString("# FLAGS OF EVERY COMMAND\n\n")
 	manualFlags(&b, model.Flags)
@@ -33,7 +31,7 @@ func (manualCmd) Run(a *app) error {
 }
 
 func manualCommand(b *strings.Builder, node *kong.Node) {
-	b.WriteString("## jail " + node.Name)
+	b.WriteString("## jail " + node.Path())
 	if len(node.Flags) > 0 {
 		b.WriteString(" [FLAGS]")
 	}

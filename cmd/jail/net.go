@@ -28,7 +28,7 @@ func (netCmd) examples() []example {
 }
 
 type netLogCmd struct {
-	Name   string `arg:"" name:"name" placeholder:"NAME" help:"The sandbox: its name, the process id of its supervisor, or its profile or program where that means one."`
+	Name   string `arg:"" name:"name" complete:"running" placeholder:"NAME" help:"The sandbox: its name, the process id of its supervisor, or its profile or program where that means one."`
 	JSON   bool   `name:"json" help:"Print a JSON object a line."`
 	Follow bool   `name:"follow" short:"f" help:"Wait for what comes, until the sandbox ends."`
 }
