@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,6 +134,56 @@ func TestReadOnlyIsRecursiveAndRootIsReadOnly(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(rw, "x")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A root that is a folder of the user's may have file systems mounted in it. Read-only means those too, and mount
+// points can still be made in it.
+func TestReadOnlyRootWithSubmounts(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("it is the ordinary user's namespaces that the mounts are made in")
+	}
+	if _, err := exec.LookPath("unshare"); err != nil {
+		t.Skip("no unshare to mount with")
+	}
+	root := t.TempDir()
+	for _, dir := range []string{"sub", "usr", "proc", "dev", "tmp"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+dir, filepath.Join(root, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	see := func(readonly bool) string {
+		b := shellBundle("touch /top 2>&1; touch /sub/x 2>&1; touch /sub/deeper/x 2>&1; cat /sub/there; ls -d /made/here; touch /tmp/x && echo tmp")
+		b.Spec.Root = &specs.Root{Path: root, Readonly: readonly}
+		b.Tree = nil
+		b.Dir = t.TempDir()
+		b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: "/made/here", Type: "tmpfs", Source: "tmpfs"})
+		launch := command(t, b)
+		// A mount needs root in a user namespace; the launcher below it is the caller again.
+		mount := `mount -t tmpfs none "$0/sub" && echo submount > "$0/sub/there" && mkdir "$0/sub/deeper" && mount -t tmpfs none "$0/sub/deeper" &&
+			exec unshare --user --map-user=` + strconv.Itoa(os.Getuid()) + ` --map-group=` + strconv.Itoa(os.Getgid()) + ` "$1"`
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, root, self)
+		cmd.Env = launch.Env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	if got := see(true); strings.Count(got, "Read-only file system") != 3 || !strings.HasSuffix(got, "submount\n/made/here\ntmp\n") {
+		t.Errorf("read-only:\n%s", got)
+	}
+	if got := see(false); got != "submount\n/made/here\ntmp\n" {
+		t.Errorf("control, writable:\n%s", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,6 +79,30 @@ func (p *pane) waits(text string, holds func(line string) bool) {
 	}
 }
 
+// foreground waits until a program of that name, started with mark in its arguments, has a terminal to itself: keys
+// that come earlier would be somebody else's.
+func (p *pane) foreground(program, mark string) {
+	p.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		files, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, f := range files {
+			stat, _ := os.ReadFile(f)
+			args, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "cmdline"))
+			_, rest, ok := strings.Cut(string(stat), "("+program+") ") // proc_pid_stat(5)
+			fields := strings.Fields(rest)
+			if ok && len(fields) > 5 && strings.Contains(string(args), mark) && strings.Contains("RS", fields[0]) && fields[2] == fields[5] {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("%s %s has no terminal in the foreground:\n%s", program, mark, p.screen())
+		}
+	}
+}
+
+// unique is an argument for sleep that no other process has.
+func unique() string { return fmt.Sprintf("%d.%d", 1000000+os.Getpid(), time.Now().Nanosecond()) }
+
 func TestAnInteractiveShell(t *testing.T) {
 	u := newUser(t)
 	need.Program(t, "vim")
@@ -93,13 +118,13 @@ func TestAnInteractiveShell(t *testing.T) {
 	p.line("tty")
 	p.sees("/dev/pts/0")
 
-	p.line("sleep 1000")
-	time.Sleep(500 * time.Millisecond)
+	mark := unique()
+	p.line("sleep " + mark)
+	p.foreground("sleep", mark)
 	p.types("C-z")
-	p.sees("Stopped                 sleep 1000")
+	p.sees("Stopped                 sleep " + mark)
 	p.line("fg; echo after $?")
-	p.sees("sleep 1000")
-	time.Sleep(500 * time.Millisecond)
+	p.foreground("sleep", mark)
 	p.types("C-c")
 	p.line("echo status $?")
 	p.sees("status 130")
@@ -121,14 +146,16 @@ func TestAnInteractiveShell(t *testing.T) {
 func TestStoppingAndContinuing(t *testing.T) {
 	u := newUser(t)
 	p := newPane(t, u)
-	p.line("jail --profile shell sh -c 'while :; do sleep 0.1; done'")
-	time.Sleep(time.Second)
+	mark := unique()
+	p.line("jail --profile shell sh -c 'while :; do sleep 0.1; done' " + mark)
+	p.foreground("sh", mark)
 	p.types("C-z")
-	p.sees("sleep 0.1; done'")
-	p.line("jobs | cut -d' ' -f1-3; echo looked")
+	p.shows("Stopped")
+	p.line("clear; jobs | cut -d' ' -f1-3; echo looked")
+	p.sees("looked")
 	p.sees("[1]+  Stopped")
 	p.line("fg")
-	time.Sleep(500 * time.Millisecond)
+	p.foreground("sh", mark)
 	p.types("C-c")
 	p.line("echo code $?")
 	p.sees("code 130")
@@ -150,7 +177,59 @@ func TestTheTerminalAfterAKill(t *testing.T) {
 		}
 	}
 	p.sees("code 137")
-	time.Sleep(300 * time.Millisecond)
-	p.line("stty -a | grep -o ' icanon\\| echo ' | tr -d '\\n'; echo .")
-	p.sees(" icanon echo .")
+	// The watcher puts the settings back when it notices, which may be after the shell has its prompt.
+	p.line("until stty -a | grep -q ' icanon' && stty -a | grep -q ' echo '; do sleep 0.1; done; clear; echo settings are back")
+	p.sees("settings are back")
+}
+
+// Somebody else's bundle says that it wants no terminal of its own, or says nothing. The caller's is not handed in all
+// the same, unless an annotation says so in words.
+func TestABundlesTerminal(t *testing.T) {
+	u := newUser(t)
+	u.profile("plain", "extends: [base]\n")
+	bundle := filepath.Join(u.home, "bundle")
+	u.must("compile", "--bundle", bundle, "-p", "plain", "--", "sh", "-c", "stat -L -c '%d:%i' /dev/fd/0 /dev/fd/1 /dev/fd/2 | sort -u; tty")
+	config := filepath.Join(bundle, "config.json")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPane(t, u)
+	p.line("stat -L -c '%d:%i' /dev/fd/0 > mine; clear")
+	p.sees("outside>")
+	for i, c := range []struct{ name, annotation, terminal string }{
+		{"as jail writes it", "", "/dev/pts/0"}, {"without the annotation", "-", "/dev/pts/0"},
+		{"auto", "auto", "/dev/pts/0"}, {"never: the control", "never", "not a tty"},
+	} {
+		var spec map[string]any
+		if err := json.Unmarshal(text, &spec); err != nil {
+			t.Fatal(err)
+		}
+		annotations := spec["annotations"].(map[string]any)
+		switch c.annotation {
+		case "":
+		case "-":
+			delete(annotations, "dev.jail.terminal")
+		default:
+			annotations["dev.jail.terminal"] = c.annotation
+		}
+		spec["process"].(map[string]any)["terminal"] = false
+		changed, err := json.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(config, changed, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p.line(fmt.Sprintf("clear; jail run --bundle %s; echo run''%d", bundle, i))
+		p.sees(fmt.Sprintf("run%d", i))
+		mine, err := os.ReadFile(filepath.Join(u.home, "mine"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		screen := p.screen()
+		if handed := strings.Contains(screen, strings.TrimSpace(string(mine))); handed != (c.annotation == "never") || !strings.Contains(screen, c.terminal) {
+			t.Errorf("%s: the caller's terminal is %s, inside is\n%s", c.name, mine, screen)
+		}
+	}
 }
