@@ -29,28 +29,64 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-// fork makes the sandbox's first process, which interprets the table from row start and never returns.
+// A process is one of the sandbox's own, while it interprets the table. It lies in memory that all of them and the
+// supervisor share, and is set up before the first of them is made.
+type process struct {
+	entry  uintptr // the code of interpret
+	rows   *call
+	pc     uintptr  // the row to go on with
+	shared *report  // in the same memory
+	next   *process // what a fork row makes, with flags as of clone(2)
+	flags  uintptr
+	forked uintptr // its id, or a negative errno; 0 when there is no fork to go on from
+	slots  [numSlots]uintptr
+	top    uintptr    // of the stack, which grows down
+	stack  [2048]byte // interpret and what it calls are nosplit, which the linker keeps below 800 bytes
+}
+
+// processes makes n of them, each the one that a fork row of the one before makes.
+func (m *memory) processes(n int, rows []call, shared *report) *process {
+	begin := interpret
+	var p *process
+	for range n {
+		q := allot[process](m)
+		q.entry = **(**uintptr)(unsafe.Pointer(&begin))
+		q.rows, q.shared, q.next = unsafe.SliceData(rows), shared, p
+		q.top = (uintptr(unsafe.Pointer(&q.stack)) + unsafe.Sizeof(q.stack)) &^ 15 // aligned as both architectures want it
+		p = q
+	}
+	return p
+}
+
+// fork makes the sandbox's first process, which interprets the table and never returns.
 //
 // Preconditions: the calling goroutine is locked to its thread, because the parent-death signal is that of
 // the thread (prctl(2), PR_SET_PDEATHSIG).
 //
 //go:norace
 //go:noinline
-func fork(rows []call, start int, slots *[numSlots]uintptr, args *cloneArgs, shared *report) (pid int, errno syscall.Errno) {
-	flags := args.flags
+func fork(p *process, args *cloneArgs) (pid int, errno syscall.Errno) {
+	syscall.ForkLock.Lock()
 	runtimeBeforeFork()
 	var r uintptr
 	if args.cgroup != 0 {
-		r, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
+		at := uintptr(unsafe.Pointer(&p.stack))
+		args.stack, args.stackSize = uint64(at), uint64(p.top-at)
+		r = clone(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), p)
 	} else {
-		r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(flags|args.exitSignal), 0, 0, 0, 0, 0)
-	}
-	if errno == 0 && r == 0 {
-		interpret(&rows[0], start, slots, shared)
+		r = clone(unix.SYS_CLONE, uintptr(args.flags|args.exitSignal), p.top, p)
 	}
 	runtimeAfterFork()
-	return int(r), errno
+	syscall.ForkLock.Unlock()
+	if r > ^uintptr(4095) {
+		return 0, syscall.Errno(-r)
+	}
+	return int(r), 0
 }
+
+// clone makes a process by clone(2) or clone3(2), with the first two arguments of either. On its own stack the child
+// calls interpret with what is given as the last. The result is its id, or a negative errno.
+func clone(nr, a1, a2 uintptr, child *process) uintptr
 
 // cloneArgs is struct clone_args of clone3(2), up to and with the cgroup descriptor (Linux 5.7).
 type cloneArgs struct {
@@ -59,15 +95,20 @@ type cloneArgs struct {
 	cgroup                                        uint64
 }
 
-// interpret runs the table. It is all that runs between clone and exec: a copy of a multi-threaded Go process
-// with one thread, so nothing here may allocate, grow the stack, take a lock or call anything but a raw
-// system call.
+// interpret runs the table. It is all that runs between clone and exec, called from assembly in a process that has
+// jail's code, this process's memory and nothing else of jail's: nothing here may allocate, grow the stack, take a
+// lock, write a pointer, look at a variable of the package or call anything but a raw system call. It returns only to
+// have a process made, and is called again for both of the two.
+//
+// The program shares the memory of pid 1 until it is executed, which saves a copy of that, too.
 //
 //go:norace
 //go:nosplit
-func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
+//go:nocheckptr
+func interpret(p *process) {
+	pc, slots, shared := p.pc, &p.slots, p.shared
 	for {
-		c := (*call)(unsafe.Add(unsafe.Pointer(rows), uintptr(pc)*unsafe.Sizeof(*rows)))
+		c := (*call)(unsafe.Add(unsafe.Pointer(p.rows), pc*unsafe.Sizeof(*p.rows)))
 		a := c.args
 		for i := range a {
 			if c.refs&(1<<i) != 0 {
@@ -81,14 +122,9 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 		case opStore:
 			*(*int32)(pointer(&a[0])) = int32(a[1])
 			continue
-		case opZero:
-			for i := uintptr(0); i < a[1]; i++ {
-				*(*byte)(unsafe.Add(pointer(&a[0]), i)) = 0
-			}
-			continue
 		case opPass:
 			if a[0] != ^uintptr(0) {
-				pc += int(a[1])
+				pc += a[1]
 			}
 			continue
 		case opReap:
@@ -96,9 +132,18 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 		case opExit:
 			exit(a[0])
 		case opFork:
-			r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, a[0], 0, 0, 0, 0, 0)
-			if errno == 0 && r == 0 {
-				pc = int(a[1])
+			if p.forked == 0 {
+				next := p.next
+				for i := range slots {
+					next.slots[i] = slots[i]
+				}
+				next.pc = a[1]
+				p.flags, p.pc = a[0]|unix.CLONE_VM, pc-1
+				return
+			}
+			r, p.forked = p.forked, 0
+			if r > ^uintptr(4095) {
+				errno = syscall.Errno(-r)
 			}
 		default:
 			r, _, errno = syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
@@ -132,6 +177,7 @@ func interpret(rows *call, pc int, slots *[numSlots]uintptr, shared *report) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func reap(program, events, tty uintptr, shared *report) {
 	var status uint32
 	signals := uint64(1<<(unix.SIGCHLD-1) | 1<<(unix.SIGUSR1-1) | 1<<(unix.SIGUSR2-1))
@@ -169,6 +215,7 @@ func reap(program, events, tty uintptr, shared *report) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func exit(code uintptr) {
 	for {
 		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
@@ -179,4 +226,5 @@ func exit(code uintptr) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func pointer(addr *uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(addr)) }

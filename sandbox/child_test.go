@@ -18,8 +18,8 @@ func TestToleratedFailureLeavesNoDescriptor(t *testing.T) {
 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	shared := &report{}
-	pid, errno := fork(a.rows, 0, new([numSlots]uintptr), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)}, shared)
+	rows := append(a.table(len(a.rows)), a.rows...)
+	pid, errno := fork(a.processes(1, rows, allot[report](&a.memory)), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)})
 	if errno != 0 {
 		t.Fatal(errno)
 	}

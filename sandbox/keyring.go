@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"runtime"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ func (sessionKeyring) lower(a *assembler) {
 	a.op(opPass, joined, val(1))
 	filter := noKeyrings(runtime.GOARCH)
 	a.op(unix.SYS_SECCOMP, val(unix.SECCOMP_SET_MODE_FILTER), val(0),
-		ptr(a, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
+		a.fprog(unsafe.Slice((*byte)(unsafe.Pointer(&filter[0])), len(filter)*int(unsafe.Sizeof(filter[0])))))
 	a.free = append(a.free, uint8(joined.v))
 }
 

@@ -9,14 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lowered plan is its table; the first process begins at the first row.
-type lowered struct{ asm assembler }
+// A lowered plan is its table and the first process, which begins at the first row.
+type lowered struct {
+	asm   assembler
+	first *process
+}
 
 // lower turns the steps into one table: setup, then what pid 1 does for the rest of its life, then the
 // program. The fork row of the setup leads to the program's first row.
 func (p *Plan) lower(in lowerInput) *lowered {
-	l := &lowered{asm: assembler{rows: make([]call, 0, 6*len(p.steps)+128), filter: in.filter, console: in.console, shared: in.shared}}
+	l := &lowered{asm: assembler{filter: in.filter, console: in.console}}
 	a := &l.asm
+	a.shared = allot[report](&a.memory)
+	begun := a.table(8*len(p.steps) + 128)
+	a.rows = begun
 	for _, s := range p.steps {
 		if _, ok := s.step.(scratch); ok {
 			a.hasScratch = true
@@ -31,7 +37,7 @@ func (p *Plan) lower(in lowerInput) *lowered {
 			a.op(unix.SYS_SETNS, val(j.fd), val(j.flag))
 		}
 		pid := a.fd(opFork, val(p.clone|unix.CLONE_PARENT|uint64(unix.SIGCHLD)), val(len(a.rows)+3))
-		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&in.shared.first))}, pid)
+		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&a.shared.first))}, pid)
 		a.op(opExit, val(0))
 	}
 	if in.hold {
@@ -48,6 +54,14 @@ func (p *Plan) lower(in lowerInput) *lowered {
 			}
 		}
 	}
+	if unsafe.SliceData(a.rows) != unsafe.SliceData(begun) { // there were more rows than that
+		a.rows = append(a.table(len(a.rows)), a.rows...)
+	}
+	processes := 2 // pid 1 and the program
+	if len(in.joins) > 0 {
+		processes++
+	}
+	l.first = a.processes(processes, a.rows, a.shared)
 	return l
 }
 
@@ -56,12 +70,8 @@ type lowerInput struct {
 	filter  []byte
 	console terminalInput
 	joins   []joinFD
-	shared  *report
 	hold    bool
 }
-
-// commandLine is this process's own arguments, where the kernel put them.
-func commandLine() []string { return os.Args }
 
 // joinStep is the step number of rows that enter existing namespaces, before the first step of the plan.
 const joinStep = 0xffff

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -81,10 +80,6 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	if p.givenNetwork != (o.NetNS != nil) || p.givenNetwork && o.ParentUserNS == nil {
 		return nil, fmt.Errorf("the plan and the start disagree on whether there is a network to join")
 	}
-	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, fmt.Errorf("map a page to share with the sandbox: %w", err)
-	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
@@ -94,14 +89,19 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
-	proc := &Process{plan: p, shared: (*report)(unsafe.Pointer(&page[0])), events: &channel{fd: pair[0]}, end: o.End}
-	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, shared: proc.shared, hold: o.Hold != nil}
+	proc := &Process{plan: p, events: &channel{fd: pair[0]}, end: o.End}
+	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, hold: o.Hold != nil}
 	defer in.closeJoins()
 	if err := p.openJoins(&in, o.ParentUserNS, o.NetNS); err != nil {
 		proc.events.close()
 		return nil, err
 	}
 	proc.table = p.lower(in)
+	proc.shared = proc.table.asm.shared
+	if err := proc.table.asm.err; err != nil {
+		proc.events.close()
+		return nil, fmt.Errorf("map memory to share with the sandbox: %w", err)
+	}
 
 	args := &cloneArgs{flags: p.clone, exitSignal: uint64(unix.SIGCHLD)}
 	if len(in.joins) > 0 {
@@ -111,14 +111,20 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	slots := new([numSlots]uintptr)
-	pid, errno := fork(proc.table.asm.rows, 0, slots, args, proc.shared)
-	runtime.KeepAlive(slots)
+	undo, err := proc.table.asm.keepToItself()
+	var errno syscall.Errno
+	if err == nil {
+		proc.pid, errno = fork(proc.table.first, args)
+	}
+	undo()
+	if err != nil {
+		proc.events.close()
+		return nil, fmt.Errorf("keep the command line out of the sandbox: %w", err)
+	}
 	if errno != 0 {
 		proc.events.close()
 		return nil, p.cloneError(errno)
 	}
-	proc.pid = pid
 	if len(in.joins) > 0 {
 		if err := proc.awaitJoined(); err != nil {
 			proc.events.close()

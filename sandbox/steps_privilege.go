@@ -1,9 +1,9 @@
 package sandbox
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,12 +67,11 @@ const (
 func (c credentials) lower(a *assembler) {
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitNoSetuidFixup|secbitKeepCaps), val(0), val(0), val(0))
 	if c.drop {
-		list := make([]uint32, max(1, len(c.groups)))
-		for i, g := range c.groups {
-			list[i] = uint32(g)
+		var list []byte // gid_t
+		for _, g := range c.groups {
+			list = binary.NativeEndian.AppendUint32(list, uint32(g))
 		}
-		a.keep = append(a.keep, list)
-		a.op(unix.SYS_SETGROUPS, val(len(c.groups)), arg{v: uintptr(unsafe.Pointer(&list[0]))})
+		a.op(unix.SYS_SETGROUPS, val(len(c.groups)), a.bytes(list))
 	}
 	a.op(unix.SYS_SETRESGID, val(c.gid), val(c.gid), val(c.gid))
 	a.op(unix.SYS_SETRESUID, val(c.uid), val(c.uid), val(c.uid))
@@ -131,8 +130,5 @@ type installFilter struct {
 
 func (f installFilter) String() string { return "install the system-call filter (" + f.rules + ")" }
 func (f installFilter) lower(a *assembler) {
-	n := len(a.filter) / 8
-	a.keep = append(a.keep, a.filter)
-	prog := &unix.SockFprog{Len: uint16(n), Filter: (*unix.SockFilter)(unsafe.Pointer(&a.filter[0]))}
-	a.op(unix.SYS_SECCOMP, val(unix.SECCOMP_SET_MODE_FILTER), val(f.flags), ptr(a, prog))
+	a.op(unix.SYS_SECCOMP, val(unix.SECCOMP_SET_MODE_FILTER), val(f.flags), a.fprog(a.filter))
 }

@@ -124,19 +124,14 @@ type newSession struct{}
 func (newSession) String() string     { return "start a session of its own" }
 func (newSession) lower(a *assembler) { a.op(unix.SYS_SETSID) }
 
-// hideSelf makes pid 1, which still is a copy of jail, unreadable: no process of the sandbox can trace it or
-// read its environment, memory or descriptors (ptrace(2), dumpable), and its command line is wiped.
+// hideSelf makes pid 1, which still runs jail's code, unreadable: no process of the sandbox can trace it or read its
+// memory or descriptors (ptrace(2), dumpable). Jail's environment and command line are not in it: memory.keepToItself.
 type hideSelf struct{}
 
-func (hideSelf) String() string { return "hide pid 1's memory, environment and command line" }
+func (hideSelf) String() string { return "hide pid 1's memory and descriptors" }
 func (hideSelf) lower(a *assembler) {
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_DUMPABLE), val(0), val(0), val(0), val(0))
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_NAME), a.str("jail-init"), val(0), val(0), val(0))
-	for _, s := range commandLine() {
-		if len(s) > 0 {
-			a.op(opZero, val(uintptr(unsafe.Pointer(unsafe.StringData(s)))), val(len(s)))
-		}
-	}
 }
 
 // writeTimeOffsets opens a time namespace for the program: time_namespaces(7).
@@ -208,15 +203,16 @@ func (t openTerminal) lower(a *assembler) {
 	a.op(unix.SYS_IOCTL, master, val(unix.TIOCSPTLCK), ptr(a, new(int32)))
 	slave := a.fd(unix.SYS_IOCTL, master, val(unix.TIOCGPTPEER), val(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
 
-	control := make([]byte, unix.CmsgSpace(4))
+	control := a.room(unix.CmsgSpace(4))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
 	h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
 	h.SetLen(unix.CmsgLen(4))
-	a.keep = append(a.keep, control)
-	a.op(opStore, arg{v: uintptr(unsafe.Pointer(&control[unix.CmsgLen(0)]))}, master)
-	text := []byte("t")
-	msg := &unix.Msghdr{Iov: &unix.Iovec{Base: &text[0]}, Iovlen: 1, Control: &control[0]}
-	msg.Iov.SetLen(1)
+	a.op(opStore, address(control[unix.CmsgLen(0):]), master)
+	text, iov := a.room(1), allot[unix.Iovec](&a.memory)
+	text[0] = 't'
+	iov.Base = &text[0]
+	iov.SetLen(1)
+	msg := &unix.Msghdr{Iov: iov, Iovlen: 1, Control: &control[0]}
 	msg.SetControllen(len(control))
 	a.op(unix.SYS_SENDMSG, val(eventsFD), ptr(a, msg), val(unix.MSG_NOSIGNAL))
 	a.close(master)

@@ -27,7 +27,6 @@ const (
 const (
 	opFork  = 1<<30 + iota // args: clone flags, index of the row at which the new process goes on
 	opStore                // args: address of an int32, value
-	opZero                 // args: address, length
 	opPass                 // args: slot, number of the next rows to pass over when the slot's call did not fail
 	opReap                 // args: slot of the program's pid, event descriptor, terminal descriptor or -1, shared status
 	opExit                 // args: exit code
@@ -43,12 +42,10 @@ func val[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](v T) a
 	return arg{v: uintptr(v)}
 }
 
-// An assembler lowers steps to rows. It owns every buffer that a row points into, so that the garbage
-// collector keeps them for as long as the table lives (Go's heap does not move).
+// An assembler lowers steps to rows. Every buffer that a row points into lies in its memory.
 type assembler struct {
 	rows []call
-	keep []any
-	text []byte // the chunk that strings are being put into; a full one is kept and never grown, so none moves
+	memory
 	step uint16
 	free []uint8 // slots that may be used again
 	next uint8
@@ -74,6 +71,12 @@ func (a *assembler) op(nr uintptr, args ...arg) *call {
 	}
 	a.rows = append(a.rows, c)
 	return &a.rows[len(a.rows)-1]
+}
+
+// table is an empty table in a's memory with room for n rows.
+func (a *assembler) table(n int) []call {
+	b := a.room(n * int(unsafe.Sizeof(call{})))
+	return unsafe.Slice((*call)(unsafe.Pointer(unsafe.SliceData(b))), n)[:0]
 }
 
 // fd appends a row whose result, a descriptor or a process id, is kept in a slot.
@@ -108,44 +111,41 @@ func (c *call) tolerate(errnos ...unix.Errno) {
 func (a *assembler) str(s string) arg {
 	at := a.room(len(s) + 1)
 	copy(at, s)
-	return arg{v: uintptr(unsafe.Pointer(&at[0]))}
+	return address(at)
 }
 
-// room takes n zero bytes from the chunk. Few large chunks instead of hundreds of small objects: a start touches
-// fewer fresh pages, and each costs it a fault.
-func (a *assembler) room(n int) []byte {
-	if cap(a.text)-len(a.text) < n {
-		a.text = make([]byte, 0, max(n, 4096))
-		a.keep = append(a.keep, a.text[:1:1])
-	}
-	from := len(a.text)
-	a.text = a.text[:from+n]
-	return a.text[from : from+n : from+n]
-}
-
-// bytes is the address of b, which the table keeps alive.
+// bytes is the address of a copy of b.
 func (a *assembler) bytes(b []byte) arg {
-	if len(b) == 0 {
-		return arg{}
-	}
-	a.keep = append(a.keep, b)
-	return arg{v: uintptr(unsafe.Pointer(&b[0]))}
+	at := a.room(len(b))
+	copy(at, b)
+	return address(at)
 }
+
+func address(b []byte) arg { return arg{v: uintptr(unsafe.Pointer(unsafe.SliceData(b)))} }
 
 // vec is the address of a NULL-terminated array of C strings, as execve(2) takes.
 func (a *assembler) vec(ss []string) arg {
-	v := make([]uintptr, len(ss)+1)
+	at := a.room((len(ss) + 1) * int(unsafe.Sizeof(uintptr(0))))
+	v := unsafe.Slice((*uintptr)(unsafe.Pointer(unsafe.SliceData(at))), len(ss)+1)
 	for i, s := range ss {
 		v[i] = a.str(s).v
 	}
-	a.keep = append(a.keep, v)
-	return arg{v: uintptr(unsafe.Pointer(&v[0]))}
+	return address(at)
 }
 
-// ptr is the address of a value that the table keeps alive.
+// ptr is the address of a copy of what p points to, which holds no pointer but to a's memory.
 func ptr[T any](a *assembler, p *T) arg {
-	a.keep = append(a.keep, p)
-	return arg{v: uintptr(unsafe.Pointer(p))}
+	q := allot[T](&a.memory)
+	*q = *p
+	return arg{v: uintptr(unsafe.Pointer(q))}
+}
+
+// fprog is the address of a struct sock_fprog for a filter, an array of struct sock_filter.
+func (a *assembler) fprog(filter []byte) arg {
+	return ptr(a, &struct {
+		size  uint16
+		array uintptr
+	}{uint16(len(filter) / 8), a.bytes(filter).v})
 }
 
 var cwd = arg{v: ^uintptr(99)} // AT_FDCWD, -100
