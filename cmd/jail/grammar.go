@@ -21,6 +21,7 @@ type grammar struct {
 	Plan     planCmd     `cmd:"" help:"Print the numbered steps by which a sandbox would be set up."`
 	Approve  approveCmd  `cmd:"" help:"Accept the .jail.yaml of a folder, so that it may also grant."`
 	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
+	Stats    statsCmd    `cmd:"" help:"Show what running sandboxes use, beside their limits."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`

@@ -126,6 +126,14 @@ func (l *limits) enter(o *sandbox.Options) error {
 	return nil
 }
 
+// folders are the group's, for those who look at the running sandbox.
+func (l *limits) folders() []string {
+	if l == nil {
+		return nil
+	}
+	return l.group.Folders()
+}
+
 // explain says what the limits did to the program, each with the line that set it.
 func (l *limits) explain() {
 	if l == nil || l.group == nil || !l.asked {

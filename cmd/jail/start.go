@@ -76,6 +76,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	if err != nil {
 		return err
 	}
+	presence.state.Cgroups = limits.folders()
 	options.Started = presence.started
 	network.logTo(presence.record)
 	if err := network.join(&options, plan.HasTerminal()); err != nil {

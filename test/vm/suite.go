@@ -127,10 +127,12 @@ func (h home) testIn(b boot, suites []suite, only choice) (failed []string, err 
 		if !h.runSuite(g, s, "tester", "JAIL_TEST_ROOT_PASS=follows", filter) {
 			failed = append(failed, fmt.Sprintf("%s in %s as tester", s.dir, b))
 		}
-		if !s.hasRoot || b.plain {
+		switch {
+		case b.plain:
+			filter = "^TestPlainRoot"
+		case !s.hasRoot:
 			continue
-		}
-		if filter == "" {
+		case filter == "":
 			filter = "^TestRoot"
 		}
 		if !h.runSuite(g, s, "root", "JAIL_TEST_ROOT_PASS=now", filter) {
