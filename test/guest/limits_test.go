@@ -132,7 +132,7 @@ func TestMemoryHog(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			jail, report := reported(t, jail)
-			r := run(t, join(way.argv, jail, []string{"tail", "-c", "160M", "/dev/zero"})...)
+			r := run(t, join(way.argv, jail, []string{"dd", "bs=160M", "count=1", "if=/dev/zero", "of=/dev/null"})...)
 			want := "jail: " + file + ":4:11: out of memory: the kernel killed 1 process that had reached the memory limit of 64 MiB\n"
 			if r.code != 137 || r.stderr != want {
 				t.Errorf("exit code %d, jail said %q, want %q", r.code, r.stderr, want)
@@ -153,7 +153,7 @@ func TestMemoryHog(t *testing.T) {
 		}
 	})
 	t.Run("all together", func(t *testing.T) {
-		r := run(t, join(jail, []string{"--set", "limits.oom-group=true", "sh", "-c", "tail -c 160M /dev/zero; echo the shell lives"})...)
+		r := run(t, join(jail, []string{"--set", "limits.oom-group=true", "sh", "-c", "dd bs=160M count=1 if=/dev/zero of=/dev/null; echo the shell lives"})...)
 		if r.code != 137 || r.stdout != "" || !strings.Contains(r.stderr, "out of memory: the kernel killed 3 processes") {
 			t.Errorf("exit code %d, printed %q, jail said: %s", r.code, r.stdout, r.stderr)
 		}
