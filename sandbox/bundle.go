@@ -58,4 +58,5 @@ const (
 	annotationSymlinks    = annotationPrefix + "symlinks"
 	annotationDieWith     = annotationPrefix + "die-with-parent"
 	annotationTimeout     = annotationPrefix + "timeout"
+	annotationRooms       = annotationPrefix + "rooms"
 )

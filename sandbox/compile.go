@@ -55,7 +55,7 @@ type compiler struct {
 func Compile(b *Bundle, f *Facts) (*Plan, error) {
 	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true}, tree: newInside(f.Files), inMemory: b.Dir == ""}
 	for _, part := range []func() error{
-		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts,
+		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.rooms, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts,
 		c.split, c.process, c.privileges, c.execute,
 	} {
 		if err := part(); err != nil {

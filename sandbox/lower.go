@@ -40,6 +40,7 @@ func (p *Plan) lower(in lowerInput) *lowered {
 		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&a.shared.first))}, pid)
 		a.op(opExit, val(0))
 	}
+	a.lowerHanded(&in)
 	if in.hold {
 		a.await()
 	}
@@ -70,6 +71,9 @@ type lowerInput struct {
 	filter  []byte
 	console terminalInput
 	joins   []joinFD
+	rooms   []int // descriptors of what the start was handed, see openHanded
+	streams []int
+	handed  []int
 	hold    bool
 }
 
@@ -111,6 +115,9 @@ func (p *Plan) openJoins(in *lowerInput, user, network *os.File) error {
 func (in *lowerInput) closeJoins() {
 	for _, j := range in.joins {
 		_ = unix.Close(j.fd)
+	}
+	for _, fd := range in.handed {
+		_ = unix.Close(fd)
 	}
 }
 

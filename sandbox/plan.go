@@ -18,6 +18,7 @@ type Plan struct {
 	// givenNetwork says that the network namespace comes with the start.
 	givenNetwork bool
 	idmap        *idMaps
+	rooms        []string // names of the rooms that a start must be handed
 	terminal     bool
 	orphans      bool // without a pid namespace processes may outlive the program
 

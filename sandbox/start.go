@@ -35,6 +35,13 @@ type Options struct {
 	// the program did not end when it was asked to (cgroup.kill); without a pid namespace the end of the first
 	// process alone would leave others.
 	End func() error
+	// Rooms are the folders of helpers that the plan shows inside, by name: Room.Inside, or Room.Outside for the helper.
+	Rooms map[string]*os.File
+	// Streams, when there are three, stand in for the descriptors 0, 1 and 2.
+	Streams []*os.File
+	// Ready, when not nil, is called when the sandbox has been started and before its program may run; it waits for
+	// what the program will find. An error ends the start.
+	Ready func() error
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }
@@ -93,6 +100,10 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, hold: o.Hold != nil}
 	defer in.closeJoins()
 	if err := p.openJoins(&in, o.ParentUserNS, o.NetNS); err != nil {
+		proc.events.close()
+		return nil, err
+	}
+	if err := p.openHanded(&in, &o); err != nil {
 		proc.events.close()
 		return nil, err
 	}

@@ -13,13 +13,13 @@ import (
 // until the program is executed.
 const eventsFD = 3
 
-// keepDescriptors closes whatever the caller left open, but for the standard streams and the channel to the
-// supervisor, before anything else is opened: CVE-2024-21626.
+// keepDescriptors closes whatever the caller left open, but for the standard streams, the channel to the
+// supervisor and the rooms, before anything else is opened: CVE-2024-21626.
 type keepDescriptors struct{}
 
 func (keepDescriptors) String() string { return "close every descriptor but 0, 1, 2" }
 func (keepDescriptors) lower(a *assembler) {
-	a.op(unix.SYS_CLOSE_RANGE, val(eventsFD+1), val(^uint32(0)), val(0))
+	a.op(unix.SYS_CLOSE_RANGE, val(a.keepBelow), val(^uint32(0)), val(0))
 }
 
 // resetSignals gives the signals their default action that a program would inherit ignored. execve(2) resets

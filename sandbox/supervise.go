@@ -57,6 +57,14 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	if err != nil {
 		return Status{Code: 125}, err
 	}
+	if o.Ready != nil {
+		if err := o.Ready(); err != nil {
+			proc.Kill()
+			_, _ = proc.wait()
+			proc.events.close()
+			return Status{Code: 125}, err
+		}
+	}
 	// Until here a signal ends jail and with it the start. What the runtime does for this takes about as long
 	// as the sandbox takes to set itself up.
 	signals := make(chan os.Signal, 32)

@@ -55,6 +55,7 @@ type assembler struct {
 	terminal         arg  // the slave of the sandbox's terminal, where there is one
 	program          arg  // the program's process id in pid 1, from the fork
 	forkRow, execRow int
+	keepBelow        int // descriptors from here on are closed first
 	console          terminalInput
 	shared           *report
 	filter           []byte // struct sock_filter array
