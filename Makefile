@@ -20,7 +20,7 @@ export STAGE
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_BUILD := go build -trimpath -buildvcs=false
-GO_FILES := $(shell find cmd policy sandbox netsetup profiles -type f ! -name '*_test.go' ! -path '*/testdata/*' ! -path '*/embedded/*')
+GO_FILES := $(shell find cmd policy sandbox netsetup desktop profiles -type f ! -name '*_test.go' ! -path '*/testdata/*' ! -path '*/embedded/*')
 # The static program around libseccomp that sandbox/seccomp embeds, and what it is made from.
 SECCOMP  := sandbox/seccomp/embedded/jail-seccomp
 SECCOMP_FILES := $(filter sandbox/seccomp/%,$(GO_FILES))

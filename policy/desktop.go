@@ -34,10 +34,10 @@ func (t *tree) desktop() {
 	}
 	switch out.X11.V {
 	case "on":
-		d.shared(out.X11.Origin)
+		d.nested(out.X11.Origin)
 	case "fallback":
 		if out.Compositor == nil {
-			d.shared(out.X11.Origin)
+			d.nested(out.X11.Origin)
 		}
 	case "shared":
 		d.shared(out.X11.Origin)
@@ -49,7 +49,7 @@ func (t *tree) desktop() {
 		d.runtimeSocket("pipewire-0", in.PipeWire.Origin, "PipeWire")
 	}
 	d.buses(in.DBus)
-	if in.Links.V && r.available("desktop.links", in.Links.Origin) {
+	if in.Links.V {
 		d.links(in.Links.Origin)
 	}
 	for i := range sessionParts {
@@ -66,7 +66,7 @@ type display struct {
 
 func (d *display) env(name, value string, o Origin) {
 	r := d.tree.r
-	r.desktopEnv = append(r.desktopEnv, rankedVar{EnvVar{name, value, true, o}, r.rankOf(o)})
+	r.desktopEnv = append(r.desktopEnv, rankedVar{EnvVar{name, value, r.host.Env[name] == value, o}, r.rankOf(o)})
 }
 
 // socket grants a socket of the host under its own name.
@@ -131,6 +131,7 @@ func (d *display) pulse(o Origin) {
 func (d *display) links(o Origin) {
 	r := d.tree.r
 	at := d.runtimeDir(o) + "/jail-links"
+	r.out.Desktop.LinksAt = at
 	d.room(at, "links", o, "opening links")
 	d.env("BROWSER", at+"/open-link", o)
 	d.env("XDG_CONFIG_DIRS", at+"/config:"+orElse(r.host.Env["XDG_CONFIG_DIRS"], "/etc/xdg"), o)

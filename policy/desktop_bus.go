@@ -87,9 +87,6 @@ func (d *display) buses(in *DBusSection) {
 	ask(out.Portals, portalRules()...)
 	session = append(session, out.Session.rules()...)
 	system := out.System.rules()
-	if len(session)+len(system) > 0 {
-		r.available("desktop.dbus", o)
-	}
 	b := &Buses{Origin: o}
 	if len(session) > 0 {
 		b.Session = r.sessionBus()

@@ -14,9 +14,10 @@ func (d *display) wayland(o Origin) {
 	if socket == "" {
 		return
 	}
-	d.runtimeDir(o)
-	d.socket(socket, o, "Wayland")
-	d.env("WAYLAND_DISPLAY", d.tree.r.host.Env["WAYLAND_DISPLAY"], o)
+	dir := d.runtimeDir(o)
+	d.room(dir+"/jail-wayland", "wayland", o, "Wayland")
+	d.link(dir+"/wayland-0", "jail-wayland/wayland-0", o, "Wayland")
+	d.env("WAYLAND_DISPLAY", "wayland-0", o)
 	d.tree.r.out.Desktop.Compositor = &Compositor{socket, o}
 }
 
@@ -88,6 +89,10 @@ func (d *display) nested(o Origin) {
 			"take another network mode, or start the X server with '-nolisten local'")
 	}
 	r.out.Desktop.Display = x
+	if auth := d.authorityFile(); auth != "" && r.look.walk(auth).err == nil {
+		// The keys of the session's display are of no use without a way to it, and none of the program's business.
+		d.tree.hides = append(d.tree.hides, &hideItem{pattern: auth, key: "desktop.x11", rank: r.rankOf(o), active: true, origin: o})
+	}
 	d.room("/tmp/.X11-unix", "x11", o, "X11")
 	d.env("DISPLAY", ":0", o)
 }
@@ -116,10 +121,8 @@ func (d *display) shared(o Origin) {
 	if !ok || !d.socket(socket, o, "X11") {
 		return
 	}
-	if r.out.Desktop.X11.V == "shared" {
-		r.warn(o, "desktop.x11", "shared: the program can read every key typed in this session, see and steer every window",
-			"write 'x11: true' for a display of its own in a window")
-	}
+	r.warn(o, "desktop.x11", "shared: the program can read every key typed in this session, see and steer every window",
+		"write 'x11: true' for a display of its own in a window")
 	d.env("DISPLAY", name, o)
 	if auth := d.authorityFile(); auth != "" {
 		d.authority(auth, number, o)

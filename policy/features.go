@@ -15,8 +15,6 @@ var notYet = [][2]string{
 	{"network.macvlan", "macvlan links"},
 	{"network.ipvlan", "ipvlan links"},
 	{"network.cni", "CNI networks"},
-	{"desktop.dbus", "the filter on the session bus"},
-	{"desktop.links", "the opening of links"},
 }
 
 // available refuses a feature that stands in notYet.

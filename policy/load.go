@@ -39,6 +39,19 @@ func Load(ref string, h *Host, overrides ...Override) (*Profile, error) {
 	return l.profile, nil
 }
 
+// LoadHelper reads the profile of a program that jail itself starts beside a
+// sandbox. It comes from inside jail and extends nothing, so no file on the search
+// path has a say in it.
+func LoadHelper(name string, text []byte, h *Host, overrides ...Override) (*Profile, error) {
+	l := &loader{host: h, profile: &Profile{Ref: name, Name: name}, seen: map[string]bool{}}
+	l.file(&source{file: "helper:" + name + profileSuffix, name: name, text: text}, Origin{}, 0)
+	l.commandLine(overrides)
+	if err := l.problems.err(); err != nil {
+		return nil, err
+	}
+	return l.profile, nil
+}
+
 type loader struct {
 	host     *Host
 	profile  *Profile

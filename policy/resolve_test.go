@@ -364,37 +364,6 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestDesktop: what the session has is granted, what it has not is left out.
-func TestDesktop(t *testing.T) {
-	const text = "version: 1\ndesktop: {wayland: true, x11: fallback, pulseaudio: true, pipewire: true}\n"
-	h := fakeHost(t, map[string]string{"p.yaml": text})
-	h.Env["WAYLAND_DISPLAY"], h.Env["DISPLAY"] = "wayland-0", ":0"
-	r := resolveOn(t, h)
-	if r.Desktop.Compositor == nil || r.Desktop.Display != nil {
-		t.Errorf("wayland %v, x11 %v", r.Desktop.Compositor, r.Desktop.Display)
-	}
-	for path, want := range map[string]string{
-		"/run/user/1000": "tmpfs", "/run/user/1000/wayland-0": "rw", "/run/user/1000/pulse/native": "rw",
-		"/run/user/1000/bus": "nothing", "/tmp/.X11-unix/X0": "nothing", "/run/user/1000/pipewire-0": "nothing",
-	} {
-		if got := brief(entryAt(r, path)); got != want {
-			t.Errorf("%s: %s, want %s", path, got, want)
-		}
-	}
-	delete(h.Env, "WAYLAND_DISPLAY")
-	r = resolveOn(t, h)
-	if r.Desktop.Compositor != nil || r.Desktop.Display == nil || brief(entryAt(r, "/tmp/.X11-unix/X0")) != "rw" {
-		t.Errorf("without Wayland: %+v", r.Desktop)
-	}
-	// A value that leads out of the runtime directory grants nothing.
-	for _, name := range []string{"../../../home/user/.ssh", "a/b", ""} {
-		h.Env["WAYLAND_DISPLAY"] = name
-		if r := resolveOn(t, h); r.Desktop.Compositor != nil {
-			t.Errorf("WAYLAND_DISPLAY=%s grants a socket", name)
-		}
-	}
-}
-
 // TestConditionGuardsVariable: where a condition does not hold, the variable it
 // asks for need not be defined.
 func TestConditionGuardsVariable(t *testing.T) {

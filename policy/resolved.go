@@ -373,6 +373,7 @@ type Desktop struct {
 	Session, System BusAccess
 
 	// What was found on this machine and so is granted; nil for what was not.
+	LinksAt    string // the folder inside by which links are opened
 	Compositor *Compositor
 	Display    *Display
 	Buses      *Buses

@@ -10,7 +10,7 @@ import (
 func (c *compiler) desktop() string {
 	d := &c.r.Desktop
 	nested := d.Display != nil && d.Display.Server != ""
-	if d.Compositor == nil && !nested && d.Buses == nil && !d.Links.V {
+	if d.Compositor == nil && !nested && d.Buses == nil && d.LinksAt == "" {
 		return ""
 	}
 	b := appendMember([]byte{'{'}, "app", appID(c.r.Name.V))
@@ -33,8 +33,8 @@ func (c *compiler) desktop() string {
 		b = appendBus(b, "system", d.Buses.System)
 		b = append(b, '}')
 	}
-	if d.Links.V {
-		b = append(b, `,"links":true`...)
+	if d.LinksAt != "" {
+		b = appendMember(b, "links", d.LinksAt)
 	}
 	return string(append(b, '}'))
 }

@@ -41,7 +41,7 @@ func TestXauthority(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := xauthority(tt.file, "ws", "0"); string(got) != string(tt.want) {
+			if got := xauthority(tt.file, "ws", "0", "0"); string(got) != string(tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

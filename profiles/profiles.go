@@ -17,3 +17,10 @@ import "embed"
 //
 //go:embed programs *.yaml fragments/*.yaml
 var Files embed.FS
+
+// Helpers are the profiles of programs that jail itself starts beside a sandbox,
+// helpers/NAME.yaml each. No other profile can extend one, and nobody runs them
+// by name.
+//
+//go:embed helpers/*.yaml
+var Helpers embed.FS

@@ -39,6 +39,11 @@ func setTerminal(spec *specs.Spec, auto bool) {
 // start runs a bundle and ends jail as the program ended.
 func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error {
 	lap := a.stopwatch()
+	session, err := a.connect(b.Spec, host)
+	if err != nil {
+		return err
+	}
+	defer session.close()
 	limits, err := a.beginLimits(b.Spec, report != nil)
 	if err != nil {
 		return err
@@ -83,6 +88,9 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 		return err
 	}
 	lap("waited for the network")
+	if err := session.options(&options); err != nil {
+		return err
+	}
 	begun := time.Now()
 	streams := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
