@@ -48,7 +48,7 @@ test: ## run all Go tests, as an ordinary user (as root: also those that need ro
 	@test/all $(GOTEST) $(PACKAGES)
 
 # Tests that drive bin/jail from outside run no code of jail's under the detector: they are left to `make test`.
-RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./test/net/...
+RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./desktop/... ./test/net/...
 
 test-race: ## run the tests under the race detector
 	@test/deps build test
