@@ -126,6 +126,9 @@ func serveInternet() error {
 			go echo(c)
 		}
 	}
+	if err := serveLoads(); err != nil {
+		return err
+	}
 	late, err := net.Listen("tcp", ":9999")
 	if err != nil {
 		return err
