@@ -14,10 +14,10 @@ import (
 )
 
 // A named network is its gateway process; there is no file and no address in the
-// file system. Every gateway of one holds two descriptors at fixed numbers:
+// file system. Every gateway holds descriptors at fixed numbers:
 //
-//	SharedFD   a memfd called jail-network with the name
 //	KnockFD    the end of a socket pair whose other end it reads
+//	SharedFD   a memfd called jail-network with the name; of a named network only
 //
 // Whoever wants to come in finds the process through /proc, takes a copy of KnockFD
 // (pidfd_getfd(2)) and sends its control socket over it. The kernel gives that copy
@@ -25,11 +25,11 @@ import (
 // the gateway need not ask who knocks, and a program in a sandbox, even one with
 // the host's network, has nothing to knock at.
 
-// Descriptors of a gateway process whose network is shared.
+// Descriptors of a gateway process besides its control socket.
 const (
-	SharedFD = 4
-	DoorFD   = 5
-	KnockFD  = 6
+	DoorFD   = 4
+	KnockFD  = 5
+	SharedFD = 6
 )
 
 // SharedArg tells a gateway process that it has them.
@@ -177,13 +177,17 @@ func findShared(name string) (int, *os.File, error) {
 // a network of its making (CVE-2022-31214). What is looked at is held by a pidfd
 // from before the first question to after the last.
 func askShared(pid int, name string) *os.File {
+	return askGateway(pid, func(dir string) bool { return nameOf(dir) == name })
+}
+
+func askGateway(pid int, right func(dir string) bool) *os.File {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(pidfd)
 	dir := "/proc/" + strconv.Itoa(pid)
-	if !ownGateway(dir) || nameOf(dir) != name {
+	if !ownGateway(dir) || !right(dir) {
 		return nil
 	}
 	fd, err := unix.PidfdGetfd(pidfd, KnockFD, 0)
@@ -259,21 +263,24 @@ func nameOf(dir string) string {
 	return s.Name
 }
 
-// sharedFiles are the descriptors that a gateway of a named network starts with,
-// after the control socket.
-func sharedFiles(name string) ([]*os.File, error) {
-	b, err := json.Marshal(shared{name})
-	if err != nil {
-		return nil, err
-	}
-	mem, err := memfd(sharedFile, b)
-	if err != nil {
-		return nil, err
-	}
+// doorFiles are the descriptors that a gateway starts with, after the control socket;
+// name is that of a named network.
+func doorFiles(name string) ([]*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		mem.Close()
-		return nil, fmt.Errorf("network %s: socket pair: %w", name, err)
+		return nil, fmt.Errorf("the network's door: %w", err)
 	}
-	return []*os.File{mem, os.NewFile(uintptr(pair[0]), "door"), os.NewFile(uintptr(pair[1]), "knock")}, nil
+	files := []*os.File{os.NewFile(uintptr(pair[0]), "door"), os.NewFile(uintptr(pair[1]), "knock")}
+	if name == "" {
+		return files, nil
+	}
+	b, err := json.Marshal(shared{name})
+	if err == nil {
+		var mem *os.File
+		if mem, err = memfd(sharedFile, b); err == nil {
+			return append(files, mem), nil
+		}
+	}
+	closeAll(files)
+	return nil, fmt.Errorf("network %s: %w", name, err)
 }

@@ -47,10 +47,9 @@ type Network struct {
 	at      *Attached
 	err     error
 
-	close sync.Once
-	flows chan []FlowInfo
-	ask   sync.Mutex
-	done  chan struct{}
+	close   sync.Once
+	spawned chan struct{} // closed when there is a gateway, or an error
+	done    chan struct{}
 }
 
 // Attached is what the launcher needs: it enters UserNS, then NetNS, and makes
@@ -86,17 +85,25 @@ func Start(c *Config, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Plan: plan, ready: make(chan struct{}), flows: make(chan []FlowInfo), done: make(chan struct{})}
+	n := &Network{Plan: plan, ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
-	if c.Name == "" {
-		err = n.spawn(o, setup)
-	} else {
-		err = n.enterOrSpawn(c, o, setup)
-	}
-	if err != nil {
-		return nil, err
-	}
-	go n.receive(o.Events)
+	go func() {
+		// A process of this size takes its time to fork; the caller has other things to do.
+		if c.Name == "" {
+			err = n.spawn(o, setup)
+		} else {
+			err = n.enterOrSpawn(c, o, setup)
+		}
+		if err != nil {
+			n.err, n.control = err, nil
+			close(n.ready)
+			close(n.done)
+		}
+		close(n.spawned)
+		if err == nil {
+			n.receive(o.Events)
+		}
+	}()
 	return n, nil
 }
 
@@ -145,13 +152,14 @@ func (n *Network) spawn(o Options, setup *Setup) error {
 	}
 	files := []*os.File{control}
 	defer func() { closeAll(files) }()
-	if name := setup.Config.Name; name != "" {
-		more, err := sharedFiles(name)
-		if err != nil {
-			n.control.Close()
-			return err
-		}
-		files, o.Stderr = append(files, more...), nil
+	more, err := doorFiles(setup.Config.Name)
+	if err != nil {
+		n.control.Close()
+		return err
+	}
+	files = append(files, more...)
+	if setup.Config.Name != "" {
+		o.Stderr = nil
 	}
 	if err := n.run(o, files, setup.Config.Name != ""); err != nil {
 		n.control.Close()
@@ -205,7 +213,6 @@ func (n *Network) run(o Options, files []*os.File, shared bool) error {
 
 // receive reads what the gateway says until it is gone.
 func (n *Network) receive(events func(Event)) {
-	defer close(n.flows)
 	defer close(n.done)
 	waiting := true
 	done := func(err error) {
@@ -214,7 +221,6 @@ func (n *Network) receive(events func(Event)) {
 			close(n.ready)
 		}
 	}
-	var some []FlowInfo
 	for {
 		var r Reply
 		files, err := Receive(n.control, &r)
@@ -235,12 +241,6 @@ func (n *Network) receive(events func(Event)) {
 			done(nil)
 		case r.Event != nil && events != nil:
 			events(*r.Event)
-		case r.Flows != nil || r.Done:
-			some = append(some, r.Flows...)
-			if r.Done {
-				n.flows <- some
-				some = nil
-			}
 		}
 	}
 }
@@ -252,37 +252,25 @@ func (n *Network) Ready() (*Attached, error) {
 	return n.at, n.err
 }
 
-// Flows lists the connections that stand.
-func (n *Network) Flows() ([]FlowInfo, error) {
-	n.ask.Lock()
-	defer n.ask.Unlock()
-	if err := Send(n.control, Request{Op: "flows"}); err != nil {
-		return nil, fmt.Errorf("the network's gateway: %w", err)
-	}
-	all, ok := <-n.flows
-	if !ok {
-		return nil, errors.New("the network's gateway has ended")
-	}
-	return all, nil
-}
-
 // Done is closed when the gateway has ended. Unless Close was called the sandbox is
 // then without a network: nothing leaves it any more.
 func (n *Network) Done() <-chan struct{} { return n.done }
 
-// PID is the gateway process.
+// PID is the gateway process, once Ready has returned.
 func (n *Network) PID() int { return n.pid }
 
 // Close takes the network down. The gateway ends by itself when the control
 // socket is closed; what is left of its namespaces goes with the sandbox.
 func (n *Network) Close() {
 	n.close.Do(func() {
+		if <-n.spawned; n.control == nil {
+			return
+		}
 		// Shut down rather than closed, so that receive can see it end.
 		if raw, err := n.control.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
 		}
-		for range n.flows {
-		}
+		<-n.done
 		n.control.Close()
 		<-n.ready
 		if n.at != nil {

@@ -19,8 +19,6 @@ import (
 //	Request{attach} + memfd(Setup) ->
 //	                               <-  Reply{ready} + descriptors U1, S      (or an error)
 //	                               <-  Reply{event}                          (each refusal, once)
-//	Request{flows}                 ->
-//	                               <-  Reply{flows}
 //	(closes)                           takes the sandbox's link away; with the last one, ends
 //
 // Another supervisor comes into a named network over its door (shared.go):
@@ -28,10 +26,18 @@ import (
 //	attach as above, on a new pair
 //	Request{enter} + its other end ->                                        (over the door)
 //	                               <-  Reply{welcome}                        (over the new pair)
+//
+// `jail net top` comes over the door of any network, and does not keep it alive:
+//
+//	Request{watch} + its other end ->                                        (over the door)
+//	Request{totals, address}       ->                                        (over the new pair)
+//	                               <-  Reply{totals}
 
 // Request is a message to the gateway.
 type Request struct {
-	Op string `json:"op"` // attach, flows, enter
+	Op string `json:"op"` // attach, enter, watch, totals
+	// Addr is the address of the sandbox whose totals are asked for.
+	Addr netip.Addr `json:"addr,omitzero"`
 }
 
 // Setup is what comes with an attach request, in a memfd because it can be longer
@@ -51,11 +57,11 @@ type Reply struct {
 	Welcome bool   `json:"welcome,omitempty"`
 	Ready   *Ready `json:"ready,omitempty"`
 	Event   *Event `json:"event,omitempty"`
-	// Flows answers a flows request, over as many messages as it takes; the
+	// Totals answers a totals request, over as many messages as it takes; the
 	// last has Done.
-	Flows []FlowInfo `json:"flows,omitempty"`
-	Done  bool       `json:"done,omitempty"`
-	Error string     `json:"error,omitempty"`
+	Totals []Total `json:"totals,omitempty"`
+	Done   bool    `json:"done,omitempty"`
+	Error  string  `json:"error,omitempty"`
 }
 
 // Ready says how the sandbox's network came out.
@@ -85,20 +91,22 @@ type Event struct {
 	Write string `json:"write,omitempty"`
 }
 
-// FlowInfo is one connection that stands.
-type FlowInfo struct {
-	Sandbox string     `json:"sandbox,omitempty"`
-	Proto   string     `json:"proto"`
-	From    uint16     `json:"from"`
-	Addr    netip.Addr `json:"addr"`
-	Port    uint16     `json:"port"`
-	Name    string     `json:"name,omitempty"`
-	// Out and In are bytes sent and received by the sandbox.
-	Out   uint64    `json:"out"`
-	In    uint64    `json:"in"`
-	Since time.Time `json:"since"`
-	// Published is set for a connection that came in.
+// Total is what a sandbox has exchanged with one destination. The zero destination stands for all those beyond the
+// first few thousand.
+type Total struct {
+	Proto string     `json:"proto"`
+	Addr  netip.Addr `json:"addr,omitzero"`
+	Port  uint16     `json:"port"`
+	// Name is what the address was handed out for.
+	Name string `json:"name,omitempty"`
+	// Published is set for what came in by a published port: Addr is the other side, Port the one inside.
 	Published bool `json:"published,omitempty"`
+	// Flows were made so far, and Open of them stand.
+	Flows int `json:"flows"`
+	Open  int `json:"open"`
+	// Out and In are bytes sent and received by the sandbox.
+	Out uint64 `json:"out"`
+	In  uint64 `json:"in"`
 }
 
 // maxMessage bounds a message on the control socket.

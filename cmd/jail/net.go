@@ -16,6 +16,7 @@ import (
 // netCmd is about the networks of running sandboxes.
 type netCmd struct {
 	Log netLogCmd `cmd:"" help:"What the network refused, and what to write to allow it."`
+	Top netTopCmd `cmd:"" help:"What the sandbox has sent and received, by destination."`
 }
 
 // Help is the text below the command's first line.
@@ -24,7 +25,10 @@ func (netCmd) Help() string {
 }
 
 func (netCmd) examples() []example {
-	return []example{{"jail net log firefox", "What the running firefox was refused."}}
+	return []example{
+		{"jail net log firefox", "What the running firefox was refused."},
+		{"jail net top --watch firefox", "What it exchanges with whom, every second anew."},
+	}
 }
 
 type netLogCmd struct {

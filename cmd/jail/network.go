@@ -27,8 +27,17 @@ const annotationNetwork = "dev.jail.network"
 type network struct {
 	config *netsetup.Config
 	at     *netsetup.Network
+	// facts are what others can find of it (running.State.Network).
+	facts map[string]string
 	reports
 }
+
+// Facts of a network, for those who find its sandbox.
+const (
+	factGateway  = "gateway" // process id
+	factAddress  = "address"
+	factAddress6 = "address6"
+)
 
 // networkOf reads what a bundle asks for: nil when the namespaces alone decide.
 func networkOf(spec *specs.Spec) (*netsetup.Config, error) {
@@ -86,6 +95,9 @@ func (n *network) join(o *sandbox.Options, terminal bool) error {
 		return withHint(err)
 	}
 	o.ParentUserNS, o.NetNS = at.UserNS, at.NetNS
+	n.facts = map[string]string{
+		factGateway: strconv.Itoa(n.at.PID()), factAddress: at.Plan.Addr4.String(), factAddress6: at.Plan.Addr6.String(), "way": at.Way,
+	}
 	return nil
 }
 

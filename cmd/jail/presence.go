@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -81,6 +82,9 @@ func (a *app) announce(spec *specs.Spec) (*presence, error) {
 	}
 	return p, nil
 }
+
+// tell adds to what others find of the network. Preconditions: the sandbox has not been started.
+func (p *presence) tell(facts map[string]string) { maps.Copy(p.state.Network, facts) }
 
 // started tells of the sandbox, which sets itself up meanwhile. That nobody finds it is no reason to end it.
 func (p *presence) started(proc *sandbox.Process) {

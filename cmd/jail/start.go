@@ -87,6 +87,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	if err := network.join(&options, plan.HasTerminal()); err != nil {
 		return err
 	}
+	presence.tell(network.facts)
 	lap("waited for the network")
 	if err := session.options(&options); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -10,15 +11,28 @@ import (
 	"jail/netsetup"
 )
 
-// flows are a member's connections that stand.
+// maxTotals bounds the destinations that are counted one by one.
+const maxTotals = 4096
+
+// flows are a member's connections: those that stand, and what those that ended have carried.
 type flows struct {
 	mu     sync.Mutex
 	all    map[*flow]struct{}
+	ended  map[destination]netsetup.Total
 	closed bool
 }
 
+// destination is what flows are counted by. Of a flow that came in by a published port it is the other side's
+// address and the port inside.
+type destination struct {
+	proto, name string
+	addr        netip.Addr
+	port        uint16
+	published   bool
+}
+
 type flow struct {
-	info    netsetup.FlowInfo
+	to      destination
 	out, in atomic.Uint64
 	// stop ends it.
 	stop func()
@@ -26,7 +40,6 @@ type flow struct {
 
 // add enters a flow; false when the member is leaving, and the flow is stopped.
 func (f *flows) add(x *flow) bool {
-	x.info.Since = time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -34,7 +47,7 @@ func (f *flows) add(x *flow) bool {
 		return false
 	}
 	if f.all == nil {
-		f.all = map[*flow]struct{}{}
+		f.all, f.ended = map[*flow]struct{}{}, map[destination]netsetup.Total{}
 	}
 	f.all[x] = struct{}{}
 	return true
@@ -43,7 +56,19 @@ func (f *flows) add(x *flow) bool {
 func (f *flows) remove(x *flow) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, there := f.all[x]; !there {
+		return
+	}
 	delete(f.all, x)
+	t, known := f.ended[x.to]
+	if !known && len(f.ended) >= maxTotals {
+		x.to = destination{}
+		t = f.ended[x.to]
+	}
+	t.Flows++
+	t.Out += x.out.Load()
+	t.In += x.in.Load()
+	f.ended[x.to] = t
 }
 
 func (f *flows) closeAll() {
@@ -56,14 +81,23 @@ func (f *flows) closeAll() {
 	}
 }
 
-func (f *flows) list(sandbox string) []netsetup.FlowInfo {
+// totals sums up by destination.
+func (f *flows) totals() []netsetup.Total {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []netsetup.FlowInfo
+	sums := maps.Clone(f.ended)
 	for x := range f.all {
-		i := x.info
-		i.Sandbox, i.Out, i.In = sandbox, x.out.Load(), x.in.Load()
-		out = append(out, i)
+		t := sums[x.to]
+		t.Open++
+		t.Flows++
+		t.Out += x.out.Load()
+		t.In += x.in.Load()
+		sums[x.to] = t
+	}
+	out := make([]netsetup.Total, 0, len(sums))
+	for to, t := range sums {
+		t.Proto, t.Name, t.Addr, t.Port, t.Published = to.proto, to.name, to.addr, to.port, to.published
+		out = append(out, t)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -38,14 +39,12 @@ func Main() int {
 	}
 	s := &server{ended: make(chan struct{})}
 	s.enter(control, false)
-	if slices.Contains(os.Args[1:], netsetup.SharedArg) {
-		door, err := socketAt(netsetup.DoorFD)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no door: %v\n", netsetup.DoorFD, err)
-			return 125
-		}
-		go s.serveDoor(door)
+	door, err := socketAt(netsetup.DoorFD)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no door: %v\n", netsetup.DoorFD, err)
+		return 125
 	}
+	go s.serveDoor(door, slices.Contains(os.Args[1:], netsetup.SharedArg))
 	<-s.ended
 	return 0
 }
@@ -93,17 +92,20 @@ func (s *server) enter(c *net.UnixConn, welcome bool) bool {
 	return true
 }
 
-// serveDoor lets other supervisors in.
-func (s *server) serveDoor(door *net.UnixConn) {
+// serveDoor lets other supervisors into a named network, and lookers-on into any.
+func (s *server) serveDoor(door *net.UnixConn, shared bool) {
 	for {
 		var req netsetup.Request
 		files, err := netsetup.Receive(door, &req)
 		if errors.Is(err, io.EOF) {
 			return
 		}
-		if err == nil && req.Op == "enter" && len(files) == 1 {
+		if err == nil && len(files) == 1 && (req.Op == "enter" && shared || req.Op == "watch") {
 			if c, err := net.FileConn(files[0]); err == nil {
-				if u, ok := c.(*net.UnixConn); !ok || !s.enter(u, true) {
+				u, ok := c.(*net.UnixConn)
+				if ok && req.Op == "watch" {
+					go s.serveWatch(u)
+				} else if !ok || !s.enter(u, true) {
 					c.Close()
 				}
 			}
@@ -118,12 +120,16 @@ func (s *server) serveDoor(door *net.UnixConn) {
 func (s *server) leave(m *member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conns--; s.conns > 0 {
+		if m != nil {
+			s.g.detach(m)
+		}
+		return
+	}
 	if m != nil {
-		s.g.detach(m)
+		m.close() // its ports are free when this process is; the links go with it, and sooner than by name
 	}
-	if s.conns--; s.conns == 0 {
-		close(s.ended)
-	}
+	close(s.ended)
 }
 
 // serve answers one control connection until it closes.
@@ -144,8 +150,6 @@ func (s *server) serve(c *net.UnixConn, out *sender) {
 			if m, err = s.attach(files[0], out); err != nil {
 				_ = out.send(netsetup.Reply{Error: err.Error()})
 			}
-		case req.Op == "flows":
-			s.flows(out)
 		default:
 			_ = out.send(netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
 		}
@@ -185,25 +189,43 @@ func (s *server) attach(f *os.File, out *sender) (*member, error) {
 	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, Way: s.g.way}}, s.g.user, m.space.File)
 }
 
-// flowsPerMessage keeps a message below its bound.
-const flowsPerMessage = 100
-
-func (s *server) flows(out *sender) {
-	s.mu.Lock()
-	var all []netsetup.FlowInfo
-	if s.g != nil {
-		s.g.mu.Lock()
-		for _, m := range s.g.list {
-			all = append(all, m.flows.list(m.name)...)
+// serveWatch answers one looker-on until it leaves.
+func (s *server) serveWatch(c *net.UnixConn) {
+	defer c.Close()
+	out := &sender{c: c}
+	for {
+		var req netsetup.Request
+		files, err := netsetup.Receive(c, &req)
+		for _, f := range files {
+			f.Close()
 		}
-		s.g.mu.Unlock()
+		if err != nil || req.Op != "totals" || s.totals(out, req.Addr) != nil {
+			return
+		}
+	}
+}
+
+// totalsPerMessage keeps a message below its bound.
+const totalsPerMessage = 100
+
+func (s *server) totals(out *sender, addr netip.Addr) error {
+	s.mu.Lock()
+	var m *member
+	if s.g != nil {
+		m = s.g.member(addr)
 	}
 	s.mu.Unlock()
-	for len(all) > flowsPerMessage {
-		_ = out.send(netsetup.Reply{Flows: all[:flowsPerMessage]})
-		all = all[flowsPerMessage:]
+	if m == nil {
+		return errors.New("no such member")
 	}
-	_ = out.send(netsetup.Reply{Flows: all, Done: true})
+	all := m.flows.totals()
+	for len(all) > totalsPerMessage {
+		if err := out.send(netsetup.Reply{Totals: all[:totalsPerMessage]}); err != nil {
+			return err
+		}
+		all = all[totalsPerMessage:]
+	}
+	return out.send(netsetup.Reply{Totals: all, Done: true})
 }
 
 // sender writes whole messages from several goroutines.

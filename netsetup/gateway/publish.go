@@ -132,7 +132,7 @@ func (m *member) inbound(c *net.TCPConn, p netsetup.Publish) {
 		return
 	}
 	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	f := &flow{info: netsetup.FlowInfo{Proto: "tcp", From: p.Port, Addr: from.Addr().Unmap(), Port: from.Port(), Published: true}}
+	f := &flow{to: destination{proto: "tcp", addr: from.Addr().Unmap(), port: p.Port, published: true}}
 	m.carry(f, ep, &wq, c)
 }
 
@@ -190,7 +190,7 @@ func (m *member) publishUDP(c *net.UDPConn, p netsetup.Publish) {
 				m.udp.Add(-1)
 				continue
 			}
-			f := &flow{info: netsetup.FlowInfo{Proto: "udp", From: p.Port, Addr: from.Addr().Unmap(), Port: from.Port(), Published: true}}
+			f := &flow{to: destination{proto: "udp", addr: from.Addr().Unmap(), port: p.Port, published: true}}
 			f.stop = func() { in.Close() }
 			mu.Lock()
 			inside[from] = in

@@ -14,7 +14,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
-	"jail/netsetup"
 	"jail/netsetup/egress"
 )
 
@@ -80,7 +79,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 		conn.Close()
 		return
 	}
-	f := &flow{info: netsetup.FlowInfo{Proto: "tcp", From: id.RemotePort, Addr: dst.Addr(), Port: dst.Port(), Name: p.name}}
+	f := &flow{to: destination{proto: "tcp", addr: dst.Addr(), port: dst.Port(), name: p.name}}
 	m.carry(f, ep, &wq, conn)
 }
 

@@ -74,7 +74,7 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		return
 	}
 	inner := gonet.NewUDPConn(&wq, ep)
-	f := &flow{info: netsetup.FlowInfo{Proto: "udp", From: id.RemotePort, Addr: dst.Addr(), Port: dst.Port(), Name: p.name}}
+	f := &flow{to: destination{proto: "udp", addr: dst.Addr(), port: dst.Port(), name: p.name}}
 	f.stop = func() { inner.Close(); conn.Close() }
 	if !m.flows.add(f) {
 		m.udp.Add(-1)

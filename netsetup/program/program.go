@@ -34,8 +34,9 @@ func Open() (path string, args []string, keep *os.File, err error) {
 	if err != nil {
 		return "", nil, nil, err
 	}
-	// A descriptor of its own for each start: the caller closes it.
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	// A descriptor of its own for each start: the caller closes it. Its number is out of the way of those that the
+	// program is to find: in the child they are put in place before the path is looked up.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 16)
 	if err != nil {
 		return "", nil, nil, fmt.Errorf("the network's gateway: %w", err)
 	}

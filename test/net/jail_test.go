@@ -215,3 +215,32 @@ func TestJailLog(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a running sandbox has exchanged is counted by destination, also of connections that have ended.
+func TestJailTop(t *testing.T) {
+	world(t)
+	jail := need.Jail(t)
+	s := startProbe(t, writeProfile(t, egress("")), "upload 1000000", "tcp4 good.test:80", "tcp4 good.test:80", "stay")
+	for range 3 {
+		if line := s.line(t); !strings.HasPrefix(line, "reached") {
+			t.Fatal(line)
+		}
+	}
+	pid := strconv.Itoa(s.cmd.Process.Pid)
+	out, err := ordinary(jail, "net", "top", "--json", pid).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var totals []netsetup.Total
+	if err := json.Unmarshal(out, &totals); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if len(totals) != 2 || totals[0].Out != 1000000 || totals[0].In != 64 || totals[0].Flows != 1 || totals[1].Name != "good.test" || totals[1].Flows != 2 || totals[1].In != 10 {
+		t.Errorf("%s", out)
+	}
+	text, err := ordinary(jail, "net", "top", pid).Output()
+	if err != nil || !strings.Contains(string(text), "976.6 KiB      64 B     0      1  tcp    203.0.113.20:9101\n") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	s.end(t)
+}

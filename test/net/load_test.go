@@ -307,20 +307,28 @@ func (s *sandboxed) end(t *testing.T) {
 func (s *sandboxed) gateway(t *testing.T) int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range tasks {
-		text, _ := os.ReadFile(file)
-		for child := range strings.FieldsSeq(string(text)) {
-			if exe, _ := os.Readlink("/proc/" + child + "/exe"); strings.Contains(exe, "gateway") {
-				return int(number(child))
-			}
+	for child := range strings.FieldsSeq(allChildren(t, pid)) {
+		if exe, _ := os.Readlink("/proc/" + child + "/exe"); strings.Contains(exe, "gateway") {
+			return int(number(child))
 		}
 	}
 	t.Fatalf("jail (%d) has no gateway among its children", pid)
 	return 0
+}
+
+// allChildren lists the children of every thread of a process.
+func allChildren(t *testing.T, pid int) string {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := ""
+	for _, file := range tasks {
+		text, _ := os.ReadFile(file)
+		all += string(text)
+	}
+	return all
 }
 
 // memory is what a process alone has in memory, in KiB.
@@ -415,12 +423,12 @@ func nothingLeft(t *testing.T, home, before, when string) {
 			break
 		}
 		if err == nil && pid == 0 {
-			children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-			if onlyWorld(string(children)) {
+			children := allChildren(t, os.Getpid())
+			if onlyWorld(children) {
 				break
 			}
 			if time.Now().After(until) {
-				t.Fatalf("%s processes are left: %s", when, children)
+				t.Fatalf("%s processes are left: %s", when, describe(children))
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -428,6 +436,16 @@ func nothingLeft(t *testing.T, home, before, when string) {
 	if now := state(t, home); now != before {
 		t.Errorf("%s there is\n%s\nand before there was\n%s", when, now, before)
 	}
+}
+
+func describe(children string) string {
+	text := ""
+	for child := range strings.FieldsSeq(children) {
+		comm, _ := os.ReadFile("/proc/" + child + "/comm")
+		exe, _ := os.Readlink("/proc/" + child + "/exe")
+		text += fmt.Sprintf("\n%s %s %s", child, strings.TrimSpace(string(comm)), exe)
+	}
+	return text
 }
 
 // onlyWorld tells whether there is nothing among these processes but the one that holds the world's namespace.
