@@ -23,7 +23,7 @@ type Config struct {
 	Publish   []Publish     `json:"publish,omitempty"`
 	Bandwidth *Bandwidth    `json:"bandwidth,omitempty"`
 	DNS       *DNS          `json:"dns,omitempty"`
-	// Uplink is builtin (also when empty), pasta or slirp4netns.
+	// Uplink is builtin (also when empty), nat (root only), pasta or slirp4netns.
 	Uplink string `json:"uplink,omitempty"`
 	// MTU and MAC are those of eth0 inside; zero and empty for the default.
 	MTU int    `json:"mtu,omitempty"`
@@ -35,6 +35,9 @@ type Config struct {
 	MACVLAN string   `json:"macvlan,omitempty"`
 	IPVLAN  string   `json:"ipvlan,omitempty"`
 	CNI     string   `json:"cni,omitempty"`
+
+	// Origins are the places (file:line:column) of keys, for messages.
+	Origins map[string]string `json:"origins,omitempty"`
 }
 
 // Publish leads a port of the host inside.
@@ -122,9 +125,12 @@ func (c *Config) Validate() error {
 		}
 	}
 	switch c.Uplink {
-	case "", "builtin", "pasta", "slirp4netns":
+	case "", "builtin", "nat", "pasta", "slirp4netns":
 	default:
-		return fmt.Errorf("uplink %q is not builtin, pasta or slirp4netns", c.Uplink)
+		return fmt.Errorf("uplink %q is not builtin, nat, pasta or slirp4netns", c.Uplink)
+	}
+	if err := c.checkLinks(); err != nil {
+		return err
 	}
 	return c.DNS.check()
 }

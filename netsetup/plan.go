@@ -45,7 +45,7 @@ type Plan struct {
 
 // Foresee gives the plan of a network of the sandbox's own, without making anything.
 func Foresee(c *Config, hostname string) (*Plan, error) {
-	return NewPlan(c, hostRoutes(), hostname)
+	return NewPlan(c, HostRoutes(), hostname)
 }
 
 // candidates for the sandbox's IPv4 network, most out of the way first.
@@ -170,9 +170,9 @@ func macOf(a netip.Addr) [6]byte {
 	return [6]byte{0x52, 0x6a, b[0], b[1], b[2], b[3]}
 }
 
-// hostRoutes reads the destinations this network namespace routes, default
+// HostRoutes reads the destinations this network namespace routes, default
 // routes aside. The two files cost a tenth of a netlink dump's library.
-func hostRoutes() []netip.Prefix {
+func HostRoutes() []netip.Prefix {
 	var out []netip.Prefix
 	if b, err := os.ReadFile("/proc/net/route"); err == nil {
 		out = append(out, parseRoutes4(string(b))...)

@@ -107,7 +107,7 @@ func (n *Network) enter(pid int, knock *os.File, setup *Setup) error {
 		var r Reply
 		_, err = Receive(n.control, &r)
 		if err == nil && r.Welcome {
-			n.pid = pid
+			n.pid, n.entered = pid, true
 			return nil
 		}
 	}

@@ -36,16 +36,18 @@ type Options struct {
 
 // Network is a sandbox's network while it lives.
 type Network struct {
-	// Plan says what the network looks like; it is there when Start returns,
-	// for a network of its own. For a named one it is Attached that counts.
+	// Plan says what the network looks like; it is there when Start returns.
 	Plan *Plan
 
 	control *net.UnixConn
-	pid     int       // the gateway
-	cmd     *exec.Cmd // it, when this process has to wait for it
-	ready   chan struct{}
-	at      *Attached
-	err     error
+	pid     int  // the gateway
+	entered bool // another supervisor has started it
+	// listeners are the published ports, until they are handed over.
+	listeners []*os.File
+	cmd       *exec.Cmd // it, when this process has to wait for it
+	ready     chan struct{}
+	at        *Attached
+	err       error
 
 	close   sync.Once
 	spawned chan struct{} // closed when there is a gateway, or an error
@@ -70,16 +72,11 @@ func Start(c *Config, o Options) (*Network, error) {
 	if c.Mode != "veth" {
 		return nil, fmt.Errorf("network mode %s needs no gateway", c.Mode)
 	}
-	if c.Uplink != "" && c.Uplink != "builtin" {
+	if c.Uplink == "pasta" || c.Uplink == "slirp4netns" {
 		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
 	}
-	if len(c.Address) > 0 {
-		return nil, fmt.Errorf("network address: not supported yet\ntake the key out of the profile")
-	}
-	for what, v := range map[string]string{"bridge": c.Bridge, "macvlan": c.MACVLAN, "ipvlan": c.IPVLAN, "cni": c.CNI} {
-		if v != "" {
-			return nil, fmt.Errorf("network %s: %s: not supported yet\ntake the key out of the profile", what, v)
-		}
+	if c.Routed() && os.Geteuid() != 0 {
+		return nil, fmt.Errorf("%snetwork %s: only root can have it\nan ordinary user's network needs no link of the host: leave the key out", c.Origin(c.way()), c.way())
 	}
 	plan, err := Foresee(c, o.Hostname)
 	if err != nil {
@@ -89,22 +86,47 @@ func Start(c *Config, o Options) (*Network, error) {
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
 	go func() {
 		// A process of this size takes its time to fork; the caller has other things to do.
-		if c.Name == "" {
-			err = n.spawn(o, setup)
-		} else {
-			err = n.enterOrSpawn(c, o, setup)
-		}
-		if err != nil {
+		if err := n.begin(c, o, setup); err != nil {
 			n.err, n.control = err, nil
 			close(n.ready)
 			close(n.done)
+			close(n.spawned)
+			return
 		}
 		close(n.spawned)
-		if err == nil {
-			n.receive(o.Events)
-		}
+		n.receive(o.Events)
 	}()
+	if c.Name == "" {
+		return n, nil
+	}
+	if <-n.spawned; n.control == nil {
+		return nil, n.err
+	}
+	if n.entered {
+		// The network was there before, and decides on addresses.
+		at, err := n.Ready()
+		if err != nil {
+			n.Close()
+			return nil, err
+		}
+		n.Plan = at.Plan
+	}
 	return n, nil
+}
+
+// begin makes the gateway process, or finds the one that is there.
+func (n *Network) begin(c *Config, o Options, setup *Setup) error {
+	if os.Geteuid() == 0 {
+		var err error
+		if n.listeners, err = setup.listenFirst(); err != nil {
+			return err
+		}
+		defer closeAll(n.listeners)
+	}
+	if c.Name == "" {
+		return n.spawn(o, setup)
+	}
+	return n.enterOrSpawn(c, o, setup)
 }
 
 // memfd puts the message into memory.
@@ -131,7 +153,7 @@ func (n *Network) controlPair(setup *os.File) (theirs *os.File, err error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	n.control = c.(*net.UnixConn)
-	if err := Send(n.control, Request{Op: "attach"}, setup); err != nil {
+	if err := Send(n.control, Request{Op: "attach"}, append([]*os.File{setup}, n.listeners...)...); err != nil {
 		n.control.Close()
 		theirs.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -161,7 +183,7 @@ func (n *Network) spawn(o Options, setup *Setup) error {
 	if setup.Config.Name != "" {
 		o.Stderr = nil
 	}
-	if err := n.run(o, files, setup.Config.Name != ""); err != nil {
+	if err := n.run(o, files, &setup.Config); err != nil {
 		n.control.Close()
 		return err
 	}
@@ -172,7 +194,7 @@ func (n *Network) spawn(o Options, setup *Setup) error {
 	return nil
 }
 
-func (n *Network) run(o Options, files []*os.File, shared bool) error {
+func (n *Network) run(o Options, files []*os.File, c *Config) error {
 	path, args, keep, err := o.Gateway()
 	if err != nil {
 		return err
@@ -180,26 +202,23 @@ func (n *Network) run(o Options, files []*os.File, shared bool) error {
 	if keep != nil {
 		defer keep.Close()
 	}
-	if shared {
-		args = append(slices.Clip(args), SharedArg)
+	args = slices.Clip(args)
+	if c.Name != "" {
+		args = append(args, SharedArg)
+	}
+	attr := UserNamespace()
+	if c.Routed() {
+		// The host process, which starts the gateway in a user namespace.
+		args, attr = append(args, HostArg), &syscall.SysProcAttr{Setsid: true}
 	}
 	n.cmd = &exec.Cmd{
 		Path: path, Args: args, Dir: "/",
 		// Nothing of the caller's environment: it may hold secrets, and would
 		// be readable in /proc.
-		Env:        []string{"GOTRACEBACK=none"},
-		ExtraFiles: files,
-		Stderr:     o.Stderr,
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
-			// Kept across the exec by an ordinary user; dropped by the gateway
-			// when the links are made.
-			AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
-			// Signals of the terminal are for the program.
-			Setsid: true,
-		},
+		Env:         []string{"GOTRACEBACK=none"},
+		ExtraFiles:  files,
+		Stderr:      o.Stderr,
+		SysProcAttr: attr,
 	}
 	if err := n.cmd.Start(); err != nil {
 		hint := ""
@@ -209,6 +228,20 @@ func (n *Network) run(o Options, files []*os.File, shared bool) error {
 		return fmt.Errorf("start the network's gateway: %w%s", err, hint)
 	}
 	return nil
+}
+
+// UserNamespace is how a gateway process gets a user namespace of its own.
+func UserNamespace() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+		// Kept across the exec by an ordinary user; dropped by the gateway when the
+		// links are made.
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+		// Signals of the terminal are for the program.
+		Setsid: true,
+	}
 }
 
 // receive reads what the gateway says until it is gone.
@@ -237,6 +270,7 @@ func (n *Network) receive(events func(Event)) {
 		case r.Error != "":
 			done(errors.New(r.Error))
 		case r.Ready != nil && len(files) == 2 && waiting:
+			n.pid = r.Ready.PID
 			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: r.Ready.Plan, Way: r.Ready.Way}
 			done(nil)
 		case r.Event != nil && events != nil:

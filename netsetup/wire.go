@@ -16,7 +16,8 @@ import (
 // JSON object a message:
 //
 //	supervisor                         gateway
-//	Request{attach} + memfd(Setup) ->
+//	Request{attach} + memfd(Setup)
+//	  + sockets of published ports ->
 //	                               <-  Reply{ready} + descriptors U1, S      (or an error)
 //	                               <-  Reply{event}                          (each refusal, once)
 //	(closes)                           takes the sandbox's link away; with the last one, ends
@@ -35,7 +36,7 @@ import (
 
 // Request is a message to the gateway.
 type Request struct {
-	Op string `json:"op"` // attach, enter, watch, totals
+	Op string `json:"op"` // attach, enter, watch, totals, uplink
 	// Addr is the address of the sandbox whose totals are asked for.
 	Addr netip.Addr `json:"addr,omitzero"`
 }
@@ -49,6 +50,17 @@ type Setup struct {
 	Sandbox string `json:"sandbox"`
 	// Group is the caller's, which may ping.
 	Group int `json:"group"`
+	// Listening says what the sockets are that come with the message: root's
+	// supervisor opens the published ports itself.
+	Listening []ListenAt `json:"listening,omitempty"`
+	// Opened is set when it has done so.
+	Opened bool `json:"opened,omitempty"`
+}
+
+// ListenAt is an open port: an entry of publish, by number, at an address.
+type ListenAt struct {
+	Entry int        `json:"entry"`
+	Addr  netip.Addr `json:"addr"`
 }
 
 // Reply is a message from the gateway.
@@ -62,12 +74,17 @@ type Reply struct {
 	Totals []Total `json:"totals,omitempty"`
 	Done   bool    `json:"done,omitempty"`
 	Error  string  `json:"error,omitempty"`
+	// Uplink is the host process's answer.
+	Uplink *Uplink `json:"uplink,omitempty"`
 }
 
 // Ready says how the sandbox's network came out.
 type Ready struct {
 	Plan *Plan `json:"plan"`
-	// Way is tap or packet: how the gateway takes the sandbox's packets.
+	// PID is the gateway process.
+	PID int `json:"pid"`
+	// Way is how packets leave: tap or packet for the userspace stack, which takes them
+	// from there; nat, bridge, macvlan, ipvlan or cni for the kernel's.
 	Way string `json:"way"`
 }
 
@@ -136,7 +153,7 @@ func Send(c *net.UnixConn, message any, files ...*os.File) error {
 // Receive reads one message and its descriptors. io.EOF when the other side is gone.
 func Receive(c *net.UnixConn, message any) ([]*os.File, error) {
 	b := make([]byte, maxMessage)
-	oob := make([]byte, unix.CmsgSpace(4*4))
+	oob := make([]byte, unix.CmsgSpace(4*(maxListeners+4)))
 	n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package egress
 
+import "fmt"
+
 // Name answers whether a name may be looked up: whether some allow rule could
 // come to apply to an address of it. name must be clean (see [CleanName]).
 func (p *Policy) Name(name string) Verdict {
@@ -84,4 +86,39 @@ func (p *Policy) Usable(f Flow) bool {
 		}
 	}
 	return false
+}
+
+// HostPort is a port of the host's loopback that some rule opens.
+type HostPort struct {
+	Port  uint16
+	Proto Proto
+}
+
+// HostPorts lists the ports of the host's loopback that rules may open; more than limit
+// are an error.
+func (p *Policy) HostPorts(limit int) ([]HostPort, error) {
+	seen := map[HostPort]bool{}
+	var out []HostPort
+	for i := range p.rules {
+		r := &p.rules[i]
+		if r.to != toHost || !r.allow {
+			continue
+		}
+		for _, pr := range r.ports {
+			for port := int(pr.first); port <= int(pr.last); port++ {
+				for _, proto := range []Proto{TCP, UDP} {
+					h := HostPort{uint16(port), proto}
+					if r.proto&proto == 0 || seen[h] {
+						continue
+					}
+					if len(out) == 2*limit {
+						return nil, fmt.Errorf("%s: more than %d ports of the host\nname those that are needed", r.String(), limit)
+					}
+					seen[h] = true
+					out = append(out, h)
+				}
+			}
+		}
+	}
+	return out, nil
 }

@@ -50,7 +50,7 @@ func (g *gateway) serveDNS() error {
 	return nil
 }
 
-func (g *gateway) serveDNSPackets(u *gonet.UDPConn) {
+func (g *gateway) serveDNSPackets(u net.PacketConn) {
 	buf := make([]byte, 4096)
 	for {
 		n, from, err := u.ReadFrom(buf)

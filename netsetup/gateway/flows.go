@@ -81,11 +81,37 @@ func (f *flows) closeAll() {
 	}
 }
 
-// totals sums up by destination.
-func (f *flows) totals() []netsetup.Total {
+// count counts a flow that the kernel carries.
+func (f *flows) count(to destination) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	sums := maps.Clone(f.ended)
+	if f.ended == nil {
+		f.all, f.ended = map[*flow]struct{}{}, map[destination]netsetup.Total{}
+	}
+	t, known := f.ended[to]
+	if !known && len(f.ended) >= maxTotals {
+		to = destination{}
+		t = f.ended[to]
+	}
+	t.Flows++
+	f.ended[to] = t
+}
+
+// totals sums up by destination. standing is what the kernel carries: flows that were
+// counted when they began.
+func (f *flows) totals(standing map[destination]netsetup.Total) []netsetup.Total {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sums := map[destination]netsetup.Total{}
+	maps.Copy(sums, f.ended)
+	for to, s := range standing {
+		t := sums[to]
+		t.Open += s.Open
+		t.Flows = max(t.Flows, t.Open)
+		t.Out += s.Out
+		t.In += s.In
+		sums[to] = t
+	}
 	for x := range f.all {
 		t := sums[x.to]
 		t.Open++

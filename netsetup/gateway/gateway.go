@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -28,6 +29,7 @@ type gateway struct {
 	way     string
 	user    *os.File // the user namespace that owns all
 	space   *link.Space
+	router  *router // when the kernel forwards; there is no device and no stack then
 	device  *device
 	stack   *stack.Stack
 	own     ownAddrs
@@ -39,25 +41,33 @@ type gateway struct {
 	list    []*member
 }
 
-func newGateway(s *netsetup.Setup) (*gateway, error) {
+func newGateway(s *netsetup.Setup, host *net.UnixConn) (*gateway, error) {
 	user, err := os.Open("/proc/self/ns/user")
 	if err != nil {
 		return nil, fmt.Errorf("open the user namespace: %w", err)
 	}
-	return &gateway{
+	g := &gateway{
 		plan: s.Plan, shared: s.Config.Name != "", user: user,
 		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
-	}, nil
+	}
+	if host != nil {
+		return g, g.newRouter(s, host)
+	}
+	return g, nil
 }
 
 // keeps are the capabilities that are needed after the first member's set-up, all
 // of them over the gateway's own namespaces: a named network makes links and
 // namespaces for those who come later.
 func (g *gateway) keeps() uint32 {
-	if g.shared {
-		return 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN
+	var keep uint32
+	if g.router != nil { // for verdicts about packets
+		keep |= 1 << unix.CAP_NET_ADMIN
 	}
-	return 0
+	if g.shared {
+		keep |= 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN
+	}
+	return keep
 }
 
 // member finds who has an address.
@@ -80,7 +90,7 @@ func (g *gateway) memberAddrs(name string) []netip.Addr {
 }
 
 // attach makes a sandbox's namespace and connects it.
-func (g *gateway) attach(s *netsetup.Setup, send func(netsetup.Event)) (*member, error) {
+func (g *gateway) attach(s *netsetup.Setup, files []*os.File, send func(netsetup.Event)) (*member, error) {
 	policy, err := egress.Compile(s.Config.Egress)
 	if err != nil {
 		return nil, err
@@ -97,7 +107,7 @@ func (g *gateway) attach(s *netsetup.Setup, send func(netsetup.Event)) (*member,
 	if m.resolver, err = m.newResolver(); err != nil {
 		return fail(err)
 	}
-	if err := m.publish(); err != nil {
+	if err := m.publish(s, files); err != nil {
 		return fail(err)
 	}
 	if err := g.connectMember(m, s.Group); err != nil {
@@ -194,6 +204,9 @@ func (g *gateway) connectMember(m *member, group int) error {
 	}
 	if err := m.limit(); err != nil {
 		return err
+	}
+	if g.router != nil {
+		return g.route(m)
 	}
 	if err := g.uplink(m); err != nil {
 		return err
@@ -300,6 +313,9 @@ func (g *gateway) detach(m *member) {
 	g.mu.Unlock()
 	g.tellDevice()
 	m.close()
+	if g.router != nil {
+		_ = g.forwards() // of those that are left
+	}
 	if m.space != nil {
 		if g.space != nil {
 			_ = g.space.Remove(m.outer)

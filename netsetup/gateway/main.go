@@ -13,9 +13,8 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"jail/netsetup"
+	"jail/netsetup/caps"
 )
 
 // controlFD is the descriptor of the supervisor's control socket.
@@ -38,6 +37,12 @@ func Main() int {
 		return 125
 	}
 	s := &server{ended: make(chan struct{})}
+	if slices.Contains(os.Args[1:], netsetup.RoutedArg) {
+		if s.host, err = socketAt(netsetup.HostFD); err != nil {
+			fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d leads to no host process: %v\n", netsetup.HostFD, err)
+			return 125
+		}
+	}
 	s.enter(control, false)
 	door, err := socketAt(netsetup.DoorFD)
 	if err != nil {
@@ -67,6 +72,7 @@ func socketAt(fd uintptr) (*net.UnixConn, error) {
 
 // server hands control connections to the gateway. The process ends with the last.
 type server struct {
+	host  *net.UnixConn // the host process of a gateway that routes
 	mu    sync.Mutex
 	g     *gateway
 	conns int
@@ -146,8 +152,8 @@ func (s *server) serve(c *net.UnixConn, out *sender) {
 			return
 		}
 		switch {
-		case req.Op == "attach" && m == nil && len(files) == 1:
-			if m, err = s.attach(files[0], out); err != nil {
+		case req.Op == "attach" && m == nil && len(files) > 0:
+			if m, err = s.attach(files, out); err != nil {
 				_ = out.send(netsetup.Reply{Error: err.Error()})
 			}
 		default:
@@ -159,9 +165,9 @@ func (s *server) serve(c *net.UnixConn, out *sender) {
 	}
 }
 
-func (s *server) attach(f *os.File, out *sender) (*member, error) {
+func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 	setup := &netsetup.Setup{}
-	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(f, 0, maxSetup), maxSetup))
+	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(files[0], 0, maxSetup), maxSetup))
 	if err == nil {
 		err = json.Unmarshal(b, setup)
 	}
@@ -174,19 +180,23 @@ func (s *server) attach(f *os.File, out *sender) (*member, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.g == nil {
-		if s.g, err = newGateway(setup); err != nil {
+		g, err := newGateway(setup, s.host)
+		if err != nil {
 			return nil, err
 		}
+		s.g = g
 	}
-	m, err := s.g.attach(setup, func(e netsetup.Event) { _ = out.send(netsetup.Reply{Event: &e}) })
+	m, err := s.g.attach(setup, files[1:], func(e netsetup.Event) { _ = out.send(netsetup.Reply{Event: &e}) })
 	if err != nil {
 		return nil, err
 	}
-	if err := dropCapabilities(s.g.keeps()); err != nil {
+	// What the set-up needed is given up: whoever took over this process through a
+	// packet would be an ordinary user.
+	if err := caps.Keep(s.g.keeps()); err != nil {
 		s.g.detach(m)
 		return nil, err
 	}
-	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, Way: s.g.way}}, s.g.user, m.space.File)
+	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, PID: os.Getpid(), Way: s.g.way}}, s.g.user, m.space.File)
 }
 
 // serveWatch answers one looker-on until it leaves.
@@ -218,7 +228,7 @@ func (s *server) totals(out *sender, addr netip.Addr) error {
 	if m == nil {
 		return errors.New("no such member")
 	}
-	all := m.flows.totals()
+	all := m.flows.totals(s.g.carried(m))
 	for len(all) > totalsPerMessage {
 		if err := out.send(netsetup.Reply{Totals: all[:totalsPerMessage]}); err != nil {
 			return err
@@ -238,11 +248,4 @@ func (s *sender) send(r netsetup.Reply, files ...*os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return netsetup.Send(s.c, r, files...)
-}
-
-// dropCapabilities gives up, on every thread, what the set-up needed: whoever took
-// over this process through a packet would be an ordinary user.
-func dropCapabilities(keep uint32) error {
-	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	return capsetAll(hdr, &[2]unix.CapUserData{{Effective: keep, Permitted: keep}})
 }

@@ -3,14 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -20,41 +19,21 @@ import (
 	"jail/netsetup"
 )
 
-// publish opens the host's ports that lead to a member. A port that is taken is
-// an error, and the sandbox does not start.
-func (m *member) publish() error {
-	for _, p := range m.config.Publish {
-		addrs, err := p.Addresses()
-		if err != nil {
-			return err
-		}
-		for _, a := range addrs {
-			if err := m.listen(p, a); err != nil {
-				// The default is both loopbacks; a host without IPv6 has one.
-				if p.Address == "" && a.Is6() && errors.Is(err, unix.EADDRNOTAVAIL) {
-					continue
-				}
-				origin := ""
-				if p.Origin != "" {
-					origin = p.Origin + ": "
-				}
-				return fmt.Errorf("%spublish %s: listen on %s: %w%s", origin, p, netip.AddrPortFrom(a, p.HostPort), err, publishHint(err))
-			}
+// publish serves the host's ports that lead to a member.
+func (m *member) publish(s *netsetup.Setup, files []*os.File) error {
+	listeners, err := s.Listeners(files)
+	for _, l := range listeners {
+		m.closers = append(m.closers, l.Close)
+		switch {
+		case m.g.router != nil:
+			go m.acceptRouted(l)
+		case l.TCP != nil:
+			go m.accept(l.TCP, l.Publish)
+		default:
+			go m.publishUDP(l.UDP, l.Publish)
 		}
 	}
-	return nil
-}
-
-func publishHint(err error) string {
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		return "\nanother program listens there; choose another port, or end it (ss -ltnup shows it)"
-	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return "\nthis host has no such address"
-	case errors.Is(err, unix.EACCES):
-		return "\nports below 1024 are for root; choose a higher one, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
-	}
-	return ""
+	return err
 }
 
 // family is the suffix that keeps package net from opening both families.
@@ -63,35 +42,6 @@ func family(a netip.Addr) string {
 		return "4"
 	}
 	return "6"
-}
-
-func (m *member) listen(p netsetup.Publish, a netip.Addr) error {
-	at := netip.AddrPortFrom(a, p.HostPort)
-	if p.Proto == "tcp" {
-		l, err := net.ListenTCP("tcp"+family(a), net.TCPAddrFromAddrPort(at))
-		if err != nil {
-			return bare(err)
-		}
-		m.closers = append(m.closers, func() { l.Close() })
-		go m.accept(l, p)
-		return nil
-	}
-	c, err := net.ListenUDP("udp"+family(a), net.UDPAddrFromAddrPort(at))
-	if err != nil {
-		return bare(err)
-	}
-	m.closers = append(m.closers, func() { c.Close() })
-	go m.publishUDP(c, p)
-	return nil
-}
-
-// bare takes package net's own words off an error: the place is named already.
-func bare(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }
 
 // target is the member's address in the family of the listener, and the gateway's

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 
 // inNetwork is the annotation of a sandbox in a named network.
 func inNetwork(name, egress string) string {
-	return fmt.Sprintf(`{"mode":"veth","name":%q,"egress":[%s]}`, name, egress)
+	return fmt.Sprintf(`{"mode":"veth","name":%q,"egress":[%s]%s}`, name, egress, everyNetwork)
 }
 
 // box is a sandbox that was started and may be killed.
@@ -39,7 +40,10 @@ func startRole(t *testing.T, role string, env []string, attempts ...string) *box
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{cmd: exec.Command("setpriv", append([]string{"--ambient-caps=-all", "--inh-caps=-all", "--", self}, attempts...)...)}
+	b := &box{cmd: exec.Command("setpriv", slices.Concat(dropAll, []string{self}, attempts)...)}
+	if asRoot {
+		b.cmd = exec.Command(self, attempts...)
+	}
 	b.cmd.Env = append(os.Environ(), append(env, "JAIL_ROLE="+role, "JAIL_SELF="+self, "HOSTPID="+strconv.Itoa(os.Getpid()))...)
 	b.cmd.Stdout, b.cmd.Stderr = &b.out, &b.out
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -180,11 +184,17 @@ func gateways() []string {
 	for _, p := range proc {
 		exe, _ := os.Readlink(p + "/exe")
 		ns, _ := os.Readlink(p + "/ns/net")
-		if strings.HasPrefix(exe, "/memfd:jail-net-gateway") && ns == own {
+		if strings.HasPrefix(exe, "/memfd:jail-net-gateway") && ns == own && !isHostProcess(p) {
 			left = append(left, p)
 		}
 	}
 	return left
+}
+
+// isHostProcess tells apart the process that starts a gateway as root.
+func isHostProcess(proc string) bool {
+	line, _ := os.ReadFile(proc + "/cmdline")
+	return slices.Contains(strings.Split(string(line), "\x00"), "host")
 }
 
 // Members come and are killed at any moment: the network stays usable, there is
@@ -253,7 +263,7 @@ func TestFakeGateway(t *testing.T) {
 	door, knock := os.NewFile(uintptr(pair[0]), "door"), os.NewFile(uintptr(pair[1]), "knock")
 	defer door.Close()
 	defer knock.Close()
-	cmd := exec.Command("setpriv", "--ambient-caps=-all", "--inh-caps=-all", "--", "unshare", "-r", "-m", "sleep", "60")
+	cmd := exec.Command("setpriv", slices.Concat(dropAll, []string{"unshare", "-r", "-m", "sleep", "60"})...)
 	cmd.ExtraFiles = []*os.File{f, f, door, knock}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -285,7 +295,7 @@ func TestJoin(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fake := filepath.Join(t.TempDir(), "fake")
-			cmd := exec.Command("setpriv", "--ambient-caps=-all", "--inh-caps=-all", "--", "sh", "-c", c.sh, fake)
+			cmd := exec.Command("setpriv", slices.Concat(dropAll, []string{"sh", "-c", c.sh, fake})...)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

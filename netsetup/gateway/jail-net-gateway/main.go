@@ -5,8 +5,16 @@ package main
 
 import (
 	"os"
+	"slices"
 
+	"jail/netsetup"
 	"jail/netsetup/gateway"
+	"jail/netsetup/hostside"
 )
 
-func main() { os.Exit(gateway.Main()) }
+func main() {
+	if slices.Contains(os.Args[1:], netsetup.HostArg) {
+		os.Exit(hostside.Main())
+	}
+	os.Exit(gateway.Main())
+}

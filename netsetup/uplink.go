@@ -1,0 +1,115 @@
+package netsetup
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Routed reports whether packets go out through the kernel, over a link of the host
+// that only root can make, instead of through the userspace stack.
+func (c *Config) Routed() bool { return c.way() != "" }
+
+func (c *Config) way() string {
+	switch {
+	case c.Bridge != "":
+		return "bridge"
+	case c.MACVLAN != "":
+		return "macvlan"
+	case c.IPVLAN != "":
+		return "ipvlan"
+	case c.CNI != "":
+		return "cni"
+	case c.Uplink == "nat":
+		return "nat"
+	}
+	return ""
+}
+
+// Uplink is what the host's side has made for a gateway that routes: a link in the
+// gateway's namespace, and what to do with it.
+type Uplink struct {
+	Way  string `json:"way"`
+	Link string `json:"link"`
+	MTU  int    `json:"mtu"`
+	// Addresses are for the link, Next the next hops, at most one a family.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Next      []netip.Addr   `json:"next,omitempty"`
+	// NextMAC is the hardware address of the next hops; nil where they answer for
+	// themselves.
+	NextMAC []byte `json:"next-mac,omitempty"`
+	// Shared is set on a link with other machines, on which an address may be taken.
+	Shared bool `json:"shared,omitempty"`
+	// Ready is set when the link has its addresses and routes already.
+	Ready bool `json:"ready,omitempty"`
+}
+
+// The gateway process of a routed network is started by a host process, which has root's
+// capabilities on the host and makes the link there. They talk over a socket pair:
+//
+//	gateway (in a user namespace of its own)   host process
+//	Request{uplink} + memfd(Setup), namespace  ->
+//	                                           <-  Reply{uplink}     (or an error)
+//	(ends)                                         takes away what the kernel does not, ends
+
+// HostFD is the gateway's end.
+const HostFD = 7
+
+// Arguments that tell a gateway program what to be.
+const (
+	HostArg   = "host"
+	RoutedArg = "routed"
+)
+
+// UplinkName is the way out in the gateway's namespace.
+const UplinkName = "up0"
+
+// checkLinks checks the keys that only root can have.
+func (c *Config) checkLinks() error {
+	links := 0
+	for _, l := range []string{c.Bridge, c.MACVLAN, c.IPVLAN, c.CNI} {
+		if l != "" {
+			links++
+		}
+	}
+	if links > 1 {
+		return fmt.Errorf("network: more than one of bridge, macvlan, ipvlan and cni\nkeep one of them")
+	}
+	if links > 0 && c.Uplink != "" {
+		return fmt.Errorf("network: uplink %s and %s are two ways out\nkeep one of them", c.Uplink, c.way())
+	}
+	lan := c.Bridge != "" || c.MACVLAN != "" || c.IPVLAN != ""
+	if lan && len(c.Address) == 0 {
+		return fmt.Errorf("%snetwork %s: the sandbox needs an address on it\nwrite address: [10.1.2.3/24]", c.Origin(c.way()), c.way())
+	}
+	if !lan && len(c.Address) > 0 {
+		return fmt.Errorf("%snetwork address: it takes a link to have it on\nadd bridge, macvlan or ipvlan", c.Origin("address"))
+	}
+	_, err := c.Addresses()
+	return err
+}
+
+// Addresses are those of the sandbox on the host's link, at most one a family.
+func (c *Config) Addresses() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range c.Address {
+		p, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%snetwork address %q: not an address with its length\nas 10.1.2.3/24", c.Origin("address"), s)
+		case p.Bits() < p.Addr().BitLen()-1 && p.Addr() == p.Masked().Addr():
+			return nil, fmt.Errorf("%snetwork address %s: it is the network's own number, not a machine's", c.Origin("address"), s)
+		case !p.Addr().IsGlobalUnicast():
+			return nil, fmt.Errorf("%snetwork address %s: no machine can have it", c.Origin("address"), s)
+		}
+		for _, o := range out {
+			if o.Addr().Is4() == p.Addr().Is4() {
+				return nil, fmt.Errorf("%snetwork address %s: beside %s it is one too many\ngive at most one IPv4 and one IPv6 address", c.Origin("address"), s, o)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// Origin is the place of one of the section's keys, as a prefix for a message.
+func (c *Config) Origin(key string) string { return place(c.Origins[key]) }
