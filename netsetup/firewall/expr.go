@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -97,6 +98,15 @@ func addr(a netip.Addr, destination bool, op expr.CmpOp) []expr.Any {
 }
 
 func daddr(a netip.Addr) []expr.Any { return addr(a, toDestination, expr.CmpOpEq) }
+
+// within compares the beginning of the destination.
+func within(p netip.Prefix) []expr.Any {
+	e := daddr(p.Masked().Addr())
+	n := p.Addr().BitLen() / 8
+	bits := &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(n), Mask: net.CIDRMask(p.Bits(), n*8), Xor: make([]byte, n)}
+	last := len(e) - 1
+	return append(e[:last:last], bits, e[last])
+}
 
 func dport(p uint16) []expr.Any {
 	return []expr.Any{

@@ -31,6 +31,8 @@ type Gateway struct {
 	Inner, Outer string
 	// Own are the gateway's addresses on Inner, for its resolver and for ping.
 	Own []netip.Addr
+	// Members are the networks that the sandboxes' addresses are from.
+	Members []netip.Prefix
 }
 
 // Forward leads from a port of Outer's addresses to a sandbox.
@@ -93,13 +95,17 @@ func (g *Gateway) write(c *nftables.Conn, ask expr.Any) error {
 		// A flow of datagrams that nobody has answered yet counts as new.
 		join(ctMark(Allowed), accept()),
 	}
+	// Neighbour solicitation and advertisement (RFC 4861), which conntrack leaves alone.
+	neighbours := [][]expr.Any{
+		join(l4proto(unix.IPPROTO_ICMPV6), icmpType(135)),
+		join(l4proto(unix.IPPROTO_ICMPV6), icmpType(136)),
+	}
 	question := join(iifname(g.Inner), ctState(stateNew), []expr.Any{ask})
 
 	in := chain(c, t, "input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	rules(c, in, decided...)
-	// Neighbour solicitation and advertisement (RFC 4861), which conntrack leaves alone.
-	for _, kind := range []byte{135, 136} {
-		rules(c, in, join(l4proto(unix.IPPROTO_ICMPV6), icmpType(kind), accept()))
+	for _, n := range neighbours {
+		rules(c, in, join(n, accept()))
 	}
 	for _, a := range g.Own {
 		proto, echo := byte(unix.IPPROTO_ICMP), byte(8)
@@ -119,11 +125,16 @@ func (g *Gateway) write(c *nftables.Conn, ask expr.Any) error {
 
 	through := chain(c, t, "forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	rules(c, through, decided...)
-	rules(c, through,
-		join(iifname(g.Outer), oifname(g.Inner), ctDNAT(), accept()),
-		// From sandbox to sandbox within the bridge: only hosts with br_netfilter ask.
-		join(iifname(g.Inner), oifname(g.Inner), accept()),
-		question)
+	rules(c, through, join(iifname(g.Outer), oifname(g.Inner), ctDNAT(), accept()))
+	// From sandbox to sandbox within the bridge: only hosts with br_netfilter ask.
+	bridged := neighbours
+	for _, p := range g.Members {
+		bridged = append(bridged, within(p))
+	}
+	for _, b := range bridged {
+		rules(c, through, join(iifname(g.Inner), oifname(g.Inner), b, accept()))
+	}
+	rules(c, through, question)
 
 	prerouting(c, t)
 	post := chain(c, t, "postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)

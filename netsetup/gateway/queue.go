@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
@@ -20,6 +21,9 @@ import (
 // dropped, and its sender tries again.
 const queueLength = 4096
 
+// decisions bounds those under way at one time.
+const decisions = 64
+
 // listenQueue answers the kernel's questions.
 func (g *gateway) listenQueue() error {
 	q, err := inSpace(g, func() (*nfqueue.Nfqueue, error) {
@@ -33,15 +37,25 @@ func (g *gateway) listenQueue() error {
 	}
 	// Questions that came too fast for the socket are lost, not a reason to stop.
 	_ = q.SetOption(netlink.NoENOBUFS, true)
+	// A report looks for the program behind a packet; the next one need not wait for that.
+	slots := make(chan struct{}, decisions)
 	err = q.RegisterWithErrorFunc(context.Background(), func(a nfqueue.Attribute) int {
 		if a.PacketID == nil {
 			return 0
 		}
-		mark := firewall.Refused
-		if a.Payload != nil && g.admits(*a.Payload) {
-			mark = firewall.Allowed
+		id, packet := *a.PacketID, []byte(nil)
+		if a.Payload != nil {
+			packet = slices.Clone(*a.Payload)
 		}
-		_ = q.SetVerdictWithMark(*a.PacketID, nfqueue.NfRepeat, mark)
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			mark := firewall.Refused
+			if g.admits(packet) {
+				mark = firewall.Allowed
+			}
+			_ = q.SetVerdictWithMark(id, nfqueue.NfRepeat, mark)
+		}()
 		return 0
 	}, func(err error) int {
 		if op := (*netlink.OpError)(nil); errors.As(err, &op) && (op.Temporary() || op.Timeout()) {
@@ -64,35 +78,38 @@ func (g *gateway) admits(packet []byte) bool {
 	if !ok {
 		return false
 	}
-	m := g.member(src)
+	m := g.member(src.Addr())
 	if m == nil {
 		return false
 	}
-	_, ok = m.decide(proto, 0, dst)
+	p, ok := m.decide(proto, src.Port(), dst)
+	if ok && p.name != netsetup.HostName { // that one is relayed, and counted there
+		m.flows.count(destination{proto: proto.String(), name: p.name, addr: dst.Addr(), port: dst.Port()})
+	}
 	return ok
 }
 
 // readPacket finds out what the first packet of a flow is about. The kernel has put
 // fragments together before.
-func readPacket(b []byte) (src netip.Addr, dst netip.AddrPort, proto egress.Proto, ok bool) {
+func readPacket(b []byte) (src, dst netip.AddrPort, proto egress.Proto, ok bool) {
 	if len(b) < 20 {
 		return
 	}
 	var number byte
-	var to netip.Addr
+	var from, to netip.Addr
 	switch b[0] >> 4 {
 	case 4:
 		size := int(b[0]&0xf) * 4
 		if size < 20 || len(b) < size {
 			return
 		}
-		src, to = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+		from, to = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 		number, b = b[9], b[size:]
 	case 6:
 		if len(b) < 40 {
 			return
 		}
-		src, to = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		from, to = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 		number, b = b[6], b[40:]
 		if number, b, ok = transport(number, b); !ok {
 			return
@@ -107,9 +124,9 @@ func readPacket(b []byte) (src netip.Addr, dst netip.AddrPort, proto egress.Prot
 		if number == unix.IPPROTO_TCP {
 			proto = egress.TCP
 		}
-		return src, netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2:])), proto, true
+		return netip.AddrPortFrom(from, binary.BigEndian.Uint16(b)), netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2:])), proto, true
 	case len(b) >= 8 && (number == unix.IPPROTO_ICMP && to.Is4() && b[0] == 8 || number == unix.IPPROTO_ICMPV6 && to.Is6() && b[0] == 128):
-		return src, netip.AddrPortFrom(to, 0), egress.ICMP, true
+		return netip.AddrPortFrom(from, binary.BigEndian.Uint16(b[4:])), netip.AddrPortFrom(to, 0), egress.ICMP, true // its identifier
 	}
 	return src, dst, 0, false
 }

@@ -63,7 +63,8 @@ func (g *gateway) newRouter(s *netsetup.Setup, host *net.UnixConn) error {
 			return err
 		}
 	}
-	r.table = firewall.Gateway{Inner: link.Hub, Outer: up.Link, Own: []netip.Addr{p.Gateway4, p.Gateway6}}
+	r.table = firewall.Gateway{Inner: link.Hub, Outer: up.Link, Own: []netip.Addr{p.Gateway4, p.Gateway6},
+		Members: []netip.Prefix{p.Subnet4, p.Subnet6}}
 	g.router = r
 	if err := g.listenQueue(); err != nil {
 		return err

@@ -29,7 +29,7 @@ func TestRootNAT(t *testing.T) {
 	forwarding(t)
 	variant(t, true, "nat", `,"uplink":"nat"`, all)
 	variant(t, true, "nat", `,"uplink":"nat"`, map[string]func(*testing.T){"named": TestNamedNetwork})
-	nothingLeft(t)
+	cleanHost(t)
 }
 
 // The same on a bridge of the host, under an address of the sandbox's own, on which
@@ -76,7 +76,7 @@ func TestRootBridge(t *testing.T) {
 	} {
 		refusesRoot(t, `{"mode":"veth","egress":[],`+c.keys+`}`, c.want)
 	}
-	nothingLeft(t)
+	cleanHost(t)
 }
 
 // The same on a link on top of the host's own.
@@ -84,7 +84,7 @@ func TestRootMACVLAN(t *testing.T) {
 	need.Root(t)
 	world(t)
 	variant(t, true, "macvlan", `,"macvlan":"h0","address":["198.51.100.77/24","2001:db8:1::77/64"]`, all)
-	nothingLeft(t)
+	cleanHost(t)
 }
 
 // A port below 1024 is root's to publish, whatever the way out.
@@ -123,11 +123,11 @@ func TestRootKills(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
 		b.kill()
 	}
-	nothingLeft(t)
+	cleanHost(t)
 }
 
-// nothingLeft looks for what a network may have on the host.
-func nothingLeft(t *testing.T) {
+// cleanHost looks for what a network may have on the host.
+func cleanHost(t *testing.T) {
 	t.Helper()
 	gone(t)
 	const look = `ip -o link | grep -o ': jail[0-9a-f]*'; ip route | grep -F 10.214.; ip -6 route | grep -F fd6a:; nft list tables`
