@@ -205,7 +205,7 @@ func (c *compiler) privileges() error {
 		cred.groups = append(cred.groups, int(g))
 	}
 	// Where the process maps itself, setgroups(2) is off for good: user_namespaces(7).
-	cred.drop = c.plan.idmap != nil || !c.has(specs.UserNamespace)
+	cred.drop = (c.plan.idmap != nil || !c.has(specs.UserNamespace)) && !c.facts.NoSetgroups
 	if len(cred.groups) > 0 && !cred.drop {
 		return c.fail("/process/user/additionalGids", "process.user.additionalGids",
 			fmt.Errorf("groups can be set only where gids are mapped through newgidmap"), "map a range of subordinate ids")

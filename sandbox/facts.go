@@ -17,6 +17,9 @@ type Facts struct {
 	LastCap  int   // highest capability the kernel knows (/proc/sys/kernel/cap_last_cap)
 	Files    Files // the caller's view of the file system
 	NoFile   unix.Rlimit
+	// NoSetgroups says that root is root of a user namespace that its maker could only map his own ids into, as a
+	// container without subordinate ids is: setgroups(2) is off there for good, and below it (user_namespaces(7)).
+	NoSetgroups bool
 }
 
 // Files is the part of a file system that decisions are made from. Nothing is ever opened through it.
@@ -38,6 +41,9 @@ func Gather() (*Facts, error) {
 	f.LastCap = unix.CAP_LAST_CAP // of the headers, where /proc does not say
 	if n, err := strconv.Atoi(readSysctl("kernel.cap_last_cap")); err == nil {
 		f.LastCap = n
+	}
+	if f.UID == 0 {
+		f.NoSetgroups = readLine("/proc/self/setgroups") == "deny"
 	}
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &f.NoFile); err != nil {
 		return nil, err

@@ -32,6 +32,11 @@ func callName(nr uintptr) string {
 // cloneError says why no sandbox could be made and what to type about it.
 func (p *Plan) cloneError(errno syscall.Errno) error {
 	e := &Error{What: p.cloneText(), Cause: errno, Exit: 125}
+	if errno == syscall.EPERM && readLine("/proc/self/uid_map") == "" {
+		e.What, e.Cause = "make a user namespace", fmt.Errorf("jail's own user id is not mapped in the user namespace it runs in: %w", errno)
+		e.Hint = "start that one with a mapping, as in: unshare --user --map-current-user"
+		return e
+	}
 	if p.clone&unix.CLONE_NEWUSER != 0 {
 		if cause, hint := userNamespaceTrouble(errno, readSysctl); cause != "" {
 			e.What, e.Cause, e.Hint = "make a user namespace", fmt.Errorf("%s: %w", cause, errno), hint
@@ -67,8 +72,10 @@ func userNamespaceTrouble(errno syscall.Errno, sysctl func(string) string) (caus
 
 // readSysctl reads one value of /proc/sys, or "" where it is not to be had. The plain calls spare a start the
 // runtime's poller.
-func readSysctl(key string) string {
-	fd, err := unix.Open("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func readSysctl(key string) string { return readLine("/proc/sys/" + strings.ReplaceAll(key, ".", "/")) }
+
+func readLine(file string) string {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
