@@ -52,6 +52,45 @@ func TestHide(t *testing.T) {
 	}
 }
 
+// TestHideLater: what is hidden before it exists, and what is said where that
+// cannot hold.
+func TestHideLater(t *testing.T) {
+	for _, c := range []struct{ name, grants, hide, hidden, warning string }{
+		{"writable", `{path: "~/work", mode: rw}`, "~/work/new", "", "/home/user/work/new does not exist now"},
+		{"writable, deeper", `{path: "~/work", mode: rw}`, "~/work/none/new", "", "/home/user/work/none/new does not exist now"},
+		{"read-only", `{path: "~/work", mode: ro}`, "~/work/new", "", "/home/user/work/new does not exist now"},
+		{"read-only, not the user's", `{path: /usr, mode: ro}`, "/usr/root-made", "", ""},
+		{"overlay", `{path: "~/work", overlay: discard}`, "~/work/new", "/home/user/work/new", ""},
+		{"overlay, deeper", `{path: "~/work", overlay: discard}`, "~/work/none/new", "/home/user/work/none/new", ""},
+		{"overlay, below a file", `{path: "~/work", overlay: discard}`, "~/work/app/.env/new", "", ""},
+		{"kept overlay", `{path: "~/work", overlay: {keep: ~/kept}}`, "~/work/new", "", "/home/user/work/new does not exist now"},
+		{"read-only overlay", `{path: "~/work", overlay: {layers: [~/work, ~/data]}}`, "~/work/new", "", "/home/user/work/new does not exist now"},
+		{"tmpfs", `{path: "~/work", tmpfs: true}`, "~/work/new", "", ""},
+		{"a home of its own", `{path: "~", persist: own}`, "~/work/new", "", ""},
+		{"not shown", `{path: /usr, mode: ro}`, "~/work/new", "", ""},
+		{"below what is hidden", `{path: "~/work", mode: rw}, {path: ~/work/app, hide: true}`, "~/work/app/new", "/home/user/work/app", ""},
+		{"a pattern", `{path: "~/work", mode: rw}`, "~/work/n*w", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: [" + c.grants + ", {path: \"" + c.hide + "\", hide: true}]\n"})
+			root := h.FS.(fakeFS)["/usr"]
+			root.uid = 4242
+			h.FS.(fakeFS)["/usr"] = root
+			r := resolveOn(t, h)
+			if got := strings.ReplaceAll(hiddenPaths(r), "/home/user/.local/state/jail", ""); strings.TrimSpace(got) != c.hidden {
+				t.Errorf("hidden %q, want %q", got, c.hidden)
+			}
+			got := ""
+			for _, w := range r.Warnings {
+				got += w.Cause
+			}
+			if c.warning == "" && got != "" || !strings.Contains(got, c.warning) {
+				t.Errorf("warned %q, want %q", got, c.warning)
+			}
+		})
+	}
+}
+
 // TestHidePins: between a writable tree and what is hidden in it, directories
 // are mount points of their own, so that the program cannot rename them away.
 func TestHidePins(t *testing.T) {
@@ -62,16 +101,6 @@ filesystem: [{path: "~/work", mode: rw}, {path: "~/work/app/src/main.c", hide: t
 		if got := brief(entryAt(r, path)); got != "rw" {
 			t.Errorf("%s: %s", path, got)
 		}
-	}
-}
-
-// TestHideLater: what is not there yet cannot be hidden, and that is said.
-func TestHideLater(t *testing.T) {
-	r := resolveText(t, `version: 1
-filesystem: [{path: "~/work", mode: rw}, {path: "~/work/later", hide: true}]
-`)
-	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Error(), "does not exist now") {
-		t.Errorf("warnings %v", r.Warnings)
 	}
 }
 

@@ -92,10 +92,47 @@ func (t *tree) hidePath(h *hideItem, p string) {
 	for _, host := range hosts {
 		t.hideHost(h, host)
 	}
-	if len(hosts) == 0 && !s.exists && s.entry != nil && s.entry.Kind == KindRW && !isPattern(h.pattern) {
-		t.r.warn(h.origin, h.key+".path", printable(p)+" does not exist now, so there is nothing to hide; what is made there during the run can be seen",
-			"make it before the start")
+	if len(hosts) == 0 && !s.exists && s.entry != nil && !isPattern(h.pattern) {
+		t.hideLater(h, p, s)
 	}
+}
+
+// hideLater does what can be done for a path that does not exist yet. A cover needs
+// something to be put on, and jail leaves no file on the host for the purpose: it
+// would be seen there, and stay when jail is killed. In an overlay that takes what
+// is written there is a place that is not the host's.
+func (t *tree) hideLater(h *hideItem, p string, s spot) {
+	e := s.entry
+	switch {
+	case s.blocked != "", slices.ContainsFunc(t.hides, func(o *hideItem) bool { return o != h && o.active && o.covers(p) != "" }):
+		// It lies below a file, or another entry covers it.
+	case e.Kind == KindOverlay && e.Overlay.Discard:
+		i := &fsItem{rank: h.rank, active: true, Entry: Entry{
+			Path: s.path, Written: p, Kind: KindContent, Mode: 0o444, Origin: h.origin, Reason: "keeps " + p + " hidden",
+		}}
+		t.items = append(t.items, i)
+		t.view.entries[s.path] = i
+		t.hidden(Hidden{Path: s.path, Pattern: h.pattern, Origin: h.origin})
+	case e.Kind == KindRW, t.othersMake(e, s.host) && !strings.HasPrefix(h.origin.File, shippedPrefix):
+		// A kept layer would keep the place, too. The shipped profiles name the secrets of many programs, most of
+		// which a machine does not have, and their reader has not asked for this one.
+		t.r.warn(h.origin, h.key+".path", printable(p)+" does not exist now, so there is nothing to hide; what is made there during the run can be seen",
+			"make it before the start, or show the directory as an overlay")
+	}
+}
+
+// othersMake tells whether programs of the user's outside may make a missing path
+// of the host that an entry shows without letting its own program do so.
+func (t *tree) othersMake(e *fsItem, host string) bool {
+	if e.Kind != KindRO && e.Kind != KindOverlay {
+		return false
+	}
+	for dir := parent(host); dir != "/"; dir = parent(dir) {
+		if f := t.r.look.lstat(dir); f.err == nil {
+			return int(f.stat.UID) == t.r.host.UID
+		}
+	}
+	return false
 }
 
 // hideOnHost expands the pattern over the host's own names, for what is shown
