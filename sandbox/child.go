@@ -60,28 +60,38 @@ func (m *memory) processes(n int, rows []call, shared *report) *process {
 
 // fork makes the sandbox's first process, which interprets the table and never returns.
 //
-// Preconditions: the calling goroutine is locked to its thread, because the parent-death signal is that of
-// the thread (prctl(2), PR_SET_PDEATHSIG).
+// The sandbox dies with the thread that does this (prctl(2), PR_SET_PDEATHSIG). The main thread is there for as long
+// as its process; any other has to be the goroutine's own. A goroutine with a thread of its own costs a further
+// thread, which the runtime then makes threads from, so fork is called once without and tells when that did not do.
+// Asked to, it has this process die with its own parent, too, which likewise is a matter of the thread.
 //
 //go:norace
 //go:noinline
-func fork(p *process, args *cloneArgs) (pid int, errno syscall.Errno) {
+func fork(p *process, args *cloneArgs, ownThread, dieWithParent bool) (pid int, needThread bool, errno syscall.Errno) {
 	syscall.ForkLock.Lock()
-	runtimeBeforeFork()
+	runtimeBeforeFork() // from here the goroutine stays on its thread
+	tid, _, _ := syscall.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
+	pid0, _, _ := syscall.RawSyscall(unix.SYS_GETPID, 0, 0, 0)
 	var r uintptr
-	if args.cgroup != 0 {
+	needThread = tid != pid0 && !ownThread
+	if dieWithParent && !needThread {
+		_, _, errno = syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+	}
+	switch {
+	case needThread || errno != 0:
+	case args.cgroup != 0:
 		at := uintptr(unsafe.Pointer(&p.stack))
 		args.stack, args.stackSize = uint64(at), uint64(p.top-at)
 		r = clone(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), p)
-	} else {
+	default:
 		r = clone(unix.SYS_CLONE, uintptr(args.flags|args.exitSignal), p.top, p)
 	}
 	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
 	if r > ^uintptr(4095) {
-		return 0, syscall.Errno(-r)
+		return 0, false, syscall.Errno(-r)
 	}
-	return int(r), 0
+	return int(r), needThread, errno
 }
 
 // clone makes a process by clone(2) or clone3(2), with the first two arguments of either. On its own stack the child

@@ -19,7 +19,7 @@ func TestToleratedFailureLeavesNoDescriptor(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	rows := append(a.table(len(a.rows)), a.rows...)
-	pid, errno := fork(a.processes(1, rows, allot[report](&a.memory)), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)})
+	pid, _, errno := fork(a.processes(1, rows, allot[report](&a.memory)), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)}, true, false)
 	if errno != 0 {
 		t.Fatal(errno)
 	}

@@ -66,7 +66,7 @@ func MakeRooms(names []string) ([]*Room, error) {
 	var pid int
 	var errno syscall.Errno
 	if err = errors.Join(err, a.err); err == nil {
-		pid, errno = fork(maker, args)
+		pid, _, errno = fork(maker, args, true, false)
 	}
 	undo()
 	if err != nil {

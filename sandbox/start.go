@@ -1,11 +1,11 @@
 package sandbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +42,8 @@ type Options struct {
 	// Ready, when not nil, is called when the sandbox has been started and before its program may run; it waits for
 	// what the program will find. An error ends the start.
 	Ready func() error
+	// dieWithParent has this process, and with it the sandbox, die with its own parent.
+	dieWithParent bool
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
 }
@@ -57,10 +59,9 @@ type Process struct {
 	killed atomic.Int32 // the signal that ended the start
 
 	timedOut atomic.Bool
-	end      func() error    // Options.End
-	usage    syscall.Rusage  // of the first process and all that it has waited for; complete when wait has returned
-	broken   error           // why the terminal could not be served; written before attended is closed
-	drained  context.Context // ended when the caller does not want to wait for the terminal any more
+	end      func() error   // Options.End
+	usage    syscall.Rusage // of the first process and all that it has waited for; complete when wait has returned
+	broken   error          // why the terminal could not be served; written before attend is over
 }
 
 // Status is how a sandbox ended.
@@ -75,8 +76,8 @@ type Status struct {
 // Start begins the sandbox and does not wait for it to be ready; what goes wrong while it is set up is told by
 // Wait.
 //
-// Preconditions: the goroutine is locked to its thread and stays so until Wait returns, because the sandbox
-// dies with the thread that made it (prctl(2), PR_SET_PDEATHSIG).
+// The goroutine must live until Wait returns: where it is not on the program's main thread it keeps its thread for
+// good, and the sandbox dies with the thread that made it.
 func (p *Plan) Start(o Options) (*Process, error) {
 	if p.Seccomp != nil && len(o.Filter) == 0 {
 		return nil, fmt.Errorf("the plan has a system-call filter and the compiled filter is empty")
@@ -125,7 +126,11 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	undo, err := proc.table.asm.keepToItself()
 	var errno syscall.Errno
 	if err == nil {
-		proc.pid, errno = fork(proc.table.first, args)
+		var needThread bool
+		if proc.pid, needThread, errno = fork(proc.table.first, args, false, o.dieWithParent); needThread {
+			runtime.LockOSThread()
+			proc.pid, _, errno = fork(proc.table.first, args, true, o.dieWithParent)
+		}
 	}
 	undo()
 	if err != nil {
@@ -143,9 +148,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		}
 	}
 	if err := proc.prepare(o.Hold); err != nil {
-		proc.Kill()
-		_, _ = proc.wait()
-		proc.events.close()
+		proc.abort()
 		return nil, err
 	}
 	return proc, nil
@@ -217,6 +220,13 @@ func (p *Process) Kill() {
 	if !p.ended.Load() {
 		_ = unix.Kill(p.pid, unix.SIGKILL)
 	}
+}
+
+// abort ends a sandbox before its program is there.
+func (p *Process) abort() {
+	p.Kill()
+	_, _ = p.wait()
+	p.events.close()
 }
 
 // Wait waits for the end of the sandbox. An *Error is a sandbox that could not be set up: the program did not run.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -22,9 +20,6 @@ const Grace = 5 * time.Second
 // control, time limit. streams are the caller's standard streams, and must be the descriptors 0, 1 and 2.
 // notify is told at the end of what a person should know of the run, such as that the time was up.
 func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
 	for fd := range 3 {
 		// Through an opened directory, and ".." from there, the program would leave its root: CVE-2024-21626.
 		var st unix.Stat_t
@@ -43,64 +38,43 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 		o.terminal.replaced, o.terminal.background = con.Replaced(), !con.Foreground()
 		o.terminal.settings, o.terminal.size = con.Settings()
 	}
-	if p.DieWithParent {
-		// The sandbox dies with this process, and so with its caller.
-		caller := os.Getppid()
-		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-			return Status{Code: 125}, fmt.Errorf("ask to die with the caller: %w", err)
-		}
-		if os.Getppid() != caller {
-			return Status{Code: 125}, fmt.Errorf("the caller is gone already, and the sandbox was to die with it")
-		}
-	}
+	o.dieWithParent = p.DieWithParent
+	caller := os.Getppid()
 	proc, err := p.Start(o)
 	if err != nil {
 		return Status{Code: 125}, err
 	}
+	if p.DieWithParent && os.Getppid() != caller {
+		proc.abort()
+		return Status{Code: 125}, fmt.Errorf("the caller is gone already, and the sandbox was to die with it")
+	}
 	if o.Ready != nil {
 		if err := o.Ready(); err != nil {
-			proc.Kill()
-			_, _ = proc.wait()
-			proc.events.close()
+			proc.abort()
 			return Status{Code: 125}, err
 		}
 	}
-	// Until here a signal ends jail and with it the start. What the runtime does for this takes about as long
-	// as the sandbox takes to set itself up.
-	signals := make(chan os.Signal, 32)
-	for _, s := range forwarded {
-		// What the caller ignores stays ignored (nohup), and with a terminal the console says when to continue.
-		if !signal.Ignored(s) && !(con != nil && s == os.Signal(unix.SIGCONT)) {
-			signal.Notify(signals, s)
-		}
+	// Until here a signal ends jail and with it the start. With a terminal the console says when to continue.
+	own := syscall.Signal(0)
+	if con != nil {
+		own = unix.SIGCONT
 	}
-	defer signal.Stop(signals)
-	var giveUp context.CancelFunc
-	proc.drained, giveUp = context.WithCancel(context.Background())
-	defer giveUp()
+	signals, err := catch(own)
+	if err != nil {
+		proc.abort()
+		return Status{Code: 125}, err
+	}
+	defer signals.close()
 	proc.Release()
 	if o.Started != nil {
 		o.Started(proc)
 	}
-	done := make(chan struct{})
-	defer close(done)
-	go proc.forward(signals, giveUp, done)
 	if p.Timeout > 0 {
+		done := make(chan struct{})
+		defer close(done)
 		go proc.limitTime(p.Timeout, done)
 	}
-	attended := make(chan struct{})
-	if con != nil {
-		go proc.attend(con, attended)
-	}
-	status, err := proc.Wait()
-	if con != nil {
-		<-attended
-		// What the program wrote is shown to the end, however slow the terminal, unless the caller gives up.
-		_ = con.Drain(proc.drained)
-		if proc.broken != nil {
-			err = proc.broken
-		}
-	}
+	status, err := proc.serve(con, signals)
 	for _, text := range proc.notices() {
 		notify(text)
 	}
@@ -108,25 +82,59 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	return status, err
 }
 
-// forwarded are the signals that are passed on to the program. SIGCHLD is nobody else's business, SIGURG the Go
-// runtime's, SIGPIPE that of jail's own messages, and the terminal's (SIGWINCH, SIGTTIN, SIGTTOU) belong to the
-// console.
-var forwarded = []os.Signal{
-	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTSTP, unix.SIGCONT,
-	unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
-}
-
-// forward passes signals on for as long as the sandbox lives.
-func (p *Process) forward(signals <-chan os.Signal, giveUp func(), done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case s := <-signals:
+// serve passes signals on until the sandbox has ended. With a terminal of the sandbox's it then waits for all that the
+// program wrote to be shown, however slow the caller's terminal, unless a signal says that the caller gives up.
+func (p *Process) serve(con *console.Console, signals *catcher) (Status, error) {
+	if con == nil {
+		// One thread is enough to wait for signals and for the end. A container's filter may not know the call.
+		if pidfd, err := unix.PidfdOpen(p.pid, 0); err == nil {
+			p.passSignals(pidfd, signals)
+			_ = unix.Close(pidfd)
+			return p.Wait()
+		}
+	}
+	patience, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		for signals.take(func(s syscall.Signal) {
 			if p.ended.Load() {
 				giveUp()
 			}
-			p.pass(s.(syscall.Signal))
+			p.pass(s)
+		}) {
+		}
+	}()
+	attended := make(chan struct{})
+	if con != nil {
+		go p.attend(con, attended)
+	}
+	status, err := p.Wait()
+	if con != nil {
+		<-attended
+		_ = con.Drain(patience)
+		if p.broken != nil {
+			err = p.broken
+		}
+	}
+	signals.stop()
+	<-passed
+	return status, err
+}
+
+// passSignals passes signals on until the first process has ended.
+func (p *Process) passSignals(pidfd int, signals *catcher) {
+	for {
+		fds := [2]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(signals.pipe[0]), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return // Wait notices the end, too
+		}
+		if fds[1].Revents != 0 {
+			signals.take(p.pass)
+		}
+		if fds[0].Revents != 0 {
+			return
 		}
 	}
 }
