@@ -279,9 +279,7 @@ func (c *compiler) mapIDs() error {
 		}
 	}
 	below := len(c.plan.joins) > 0 || c.plan.givenNetwork
-	own := len(uids) == 1 && len(gids) == 1 && uids[0].Size == 1 && gids[0].Size == 1 &&
-		int(uids[0].HostID) == c.facts.UID && int(gids[0].HostID) == c.facts.GID
-	switch {
+	switch own := c.mapsOnlyOwn(); {
 	case own && (c.facts.UID != 0 || below):
 		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), c.facts.UID, int(gids[0].ContainerID), c.facts.GID})
 	case below:
@@ -296,6 +294,13 @@ func (c *compiler) mapIDs() error {
 	return nil
 }
 
+// mapsOnlyOwn tells whether the caller's own ids are all that is mapped.
+func (c *compiler) mapsOnlyOwn() bool {
+	uids, gids := c.spec.Linux.UIDMappings, c.spec.Linux.GIDMappings
+	return len(uids) == 1 && len(gids) == 1 && uids[0].Size == 1 && gids[0].Size == 1 &&
+		int(uids[0].HostID) == c.facts.UID && int(gids[0].HostID) == c.facts.GID
+}
+
 // covers tells whether a host id is mapped.
 func covers(maps []specs.LinuxIDMapping, id int) bool {
 	for _, m := range maps {
@@ -308,11 +313,8 @@ func covers(maps []specs.LinuxIDMapping, id int) bool {
 
 // begin puts the process at a distance from its caller before anything is mounted.
 func (c *compiler) begin() error {
-	if adj := c.spec.Process.OOMScoreAdj; adj != nil {
-		if *adj < -1000 || *adj > 1000 {
-			return c.failf("/process/oomScoreAdj", "process.oomScoreAdj", "%d is not between -1000 and 1000", *adj)
-		}
-		c.plan.add(inSetup, c.origin("/process/oomScoreAdj"), oomScore{*adj})
+	if err := c.oomScore(inSetup); err != nil {
+		return err
 	}
 	c.plan.add(inSetup, "", newSession{}, umask{0})
 	if c.has(specs.CgroupNamespace) {
@@ -321,11 +323,28 @@ func (c *compiler) begin() error {
 	if c.has(specs.UserNamespace) && !c.grantsUserNamespaces() {
 		c.plan.add(inSetup, "", denyUserNamespaces{})
 	}
+	c.ownKeyring()
+	c.plan.add(inSetup, "", privateMounts{})
+	return nil
+}
+
+func (c *compiler) oomScore(ph phase) error {
+	adj := c.spec.Process.OOMScoreAdj
+	if adj == nil {
+		return nil
+	}
+	if *adj < -1000 || *adj > 1000 {
+		return c.failf("/process/oomScoreAdj", "process.oomScoreAdj", "%d is not between -1000 and 1000", *adj)
+	}
+	c.plan.add(ph, c.origin("/process/oomScoreAdj"), oomScore{*adj})
+	return nil
+}
+
+// ownKeyring leaves the caller's session keyring, unless no call can reach one anyway.
+func (c *compiler) ownKeyring() {
 	if !c.denies("keyctl") || !c.denies("request_key") || !c.denies("add_key") {
 		c.plan.add(inSetup, "", sessionKeyring{})
 	}
-	c.plan.add(inSetup, "", privateMounts{})
-	return nil
 }
 
 // grantsUserNamespaces tells whether the system-call filter lets the program make a user namespace, or there is no

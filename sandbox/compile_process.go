@@ -95,13 +95,18 @@ func (c *compiler) split() error {
 	} else if len(c.spec.Linux.TimeOffsets) > 0 {
 		return c.failf("/linux/timeOffsets", "linux.timeOffsets", "offsets need a time namespace")
 	}
+	return c.part()
+}
+
+// part is where the program and the process that waits for it go separate ways.
+func (c *compiler) part() error {
 	caps, err := c.capabilities()
 	if err != nil {
 		return err
 	}
 	c.plan.add(inSetup, c.origin("/process/capabilities"), dropBounding{caps.bounding, c.facts.LastCap})
 	c.plan.add(inSetup, "", hideSelf{}, forkProgram{})
-	c.plan.add(inReaper, "", reapAll{})
+	c.plan.add(inReaper, "", reapAll{c.plan.joining})
 	c.plan.add(inProgram, "", foreground{c.spec.Process.Terminal})
 	return nil
 }
@@ -225,6 +230,9 @@ func (c *compiler) privileges() error {
 	c.plan.add(inProgram, c.origin("/process/capabilities"), cred)
 	if c.plan.orphans {
 		c.plan.add(inProgram, "", dieWithSupervisor{})
+	}
+	if c.plan.joining {
+		c.plan.add(inProgram, "", dieWithWaiter{})
 	}
 	c.plan.add(inProgram, c.origin("/process/cwd"), workDir{p.Cwd})
 	c.plan.add(inProgram, "", awaitSupervisor{})

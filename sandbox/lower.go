@@ -29,18 +29,28 @@ func (p *Plan) lower(in lowerInput) *lowered {
 		}
 	}
 	a.op(unix.SYS_DUP3, val(in.events), val(eventsFD), val(unix.O_CLOEXEC)).tolerate(unix.EINVAL) // already that number
+	if p.joining {
+		a.op(unix.SYS_DUP3, val(in.leash[0]), val(leashFD), val(unix.O_CLOEXEC))
+		a.op(unix.SYS_DUP3, val(in.leash[1]), val(leashEndFD), val(unix.O_CLOEXEC))
+		l.phase(p, outside)
+	}
 	if len(in.joins) > 0 {
-		// A process cannot be cloned into namespaces that exist: a first process enters them and clones the
-		// sandbox's own from there, as a child of the supervisor (clone(2), CLONE_PARENT).
 		for _, j := range in.joins {
 			a.step = joinStep
 			a.op(unix.SYS_SETNS, val(j.fd), val(j.flag))
 		}
+	}
+	if len(in.joins) > 0 && !p.joining {
+		// A process cannot be cloned into namespaces that exist: a first process enters them and clones the
+		// sandbox's own from there, as a child of the supervisor (clone(2), CLONE_PARENT).
 		pid := a.fd(opFork, val(p.clone|unix.CLONE_PARENT|uint64(unix.SIGCHLD)), val(len(a.rows)+3))
 		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&a.shared.first))}, pid)
 		a.op(opExit, val(0))
 	}
 	a.lowerHanded(&in)
+	if p.joining {
+		a.keepBelow = leashEndFD + 1
+	}
 	if in.hold {
 		a.await()
 	}
@@ -48,22 +58,27 @@ func (p *Plan) lower(in lowerInput) *lowered {
 		if ph == inProgram {
 			a.rows[a.forkRow].args[1] = uintptr(len(a.rows))
 		}
-		for i, s := range p.steps {
-			if s.phase == ph {
-				a.step = uint16(i)
-				s.step.lower(a)
-			}
-		}
+		l.phase(p, ph)
 	}
 	if unsafe.SliceData(a.rows) != unsafe.SliceData(begun) { // there were more rows than that
 		a.rows = append(a.table(len(a.rows)), a.rows...)
 	}
 	processes := 2 // pid 1 and the program
-	if len(in.joins) > 0 {
+	if len(in.joins) > 0 && !p.joining {
 		processes++
 	}
 	l.first = a.processes(processes, a.rows, a.shared)
 	return l
+}
+
+// phase lowers the steps of one process.
+func (l *lowered) phase(p *Plan, ph phase) {
+	for i, s := range p.steps {
+		if s.phase == ph {
+			l.asm.step = uint16(i)
+			s.step.lower(&l.asm)
+		}
+	}
 }
 
 type lowerInput struct {
@@ -75,6 +90,7 @@ type lowerInput struct {
 	streams []int
 	handed  []int
 	hold    bool
+	leash   [2]int // of a plan that joins: a pipe, see leashFD
 }
 
 // joinStep is the step number of rows that enter existing namespaces, before the first step of the plan.
@@ -116,8 +132,10 @@ func (in *lowerInput) closeJoins() {
 	for _, j := range in.joins {
 		_ = unix.Close(j.fd)
 	}
-	for _, fd := range in.handed {
-		_ = unix.Close(fd)
+	for _, fd := range append(in.handed, in.leash[:]...) {
+		if fd > 0 {
+			_ = unix.Close(fd)
+		}
 	}
 }
 

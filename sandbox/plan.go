@@ -15,6 +15,8 @@ type Plan struct {
 
 	clone uint64 // CLONE_NEW* of the first process
 	joins []join // namespaces entered before that
+	// joining says that the plan is for one more process of a running sandbox, whose namespaces come with the start.
+	joining bool
 	// givenNetwork says that the network namespace comes with the start.
 	givenNetwork bool
 	idmap        *idMaps
@@ -39,9 +41,10 @@ const (
 	inSetup   phase = iota // the first process, with all capabilities in the new user namespace
 	inProgram              // the process that becomes the program
 	inReaper               // pid 1, once the program is forked
+	outside                // the first process of a plan that joins, before it enters any namespace
 )
 
-func (p phase) String() string { return [...]string{"setup", "program", "pid 1"}[p] }
+func (p phase) String() string { return [...]string{"setup", "program", "pid 1", "outside"}[p] }
 
 type plannedStep struct {
 	phase  phase
@@ -68,7 +71,11 @@ func (p *Plan) HasTerminal() bool { return p.terminal }
 // WriteTo prints the plan, a numbered line a step with the process that does it and the place it came from.
 func (p *Plan) WriteTo(w io.Writer) (int64, error) {
 	var total int64
-	n, err := fmt.Fprintf(w, "%3d  %-8s%s\n", 0, "jail", p.cloneText())
+	first := p.cloneText()
+	if p.joining {
+		first = "clone a process into the sandbox's namespaces"
+	}
+	n, err := fmt.Fprintf(w, "%3d  %-8s%s\n", 0, "jail", first)
 	total += int64(n)
 	for i, s := range p.steps {
 		if err != nil {

@@ -29,6 +29,9 @@ type Options struct {
 	// Hold, when not nil, is called with the first process before it does anything, for a cgroup that a process
 	// must be written into (cgroup v1). An error ends the start.
 	Hold func(pid int) error
+	// Enter holds the namespaces of the running sandbox that a plan of CompileJoin is for, in the order in which they
+	// can be entered.
+	Enter []Namespace
 	// Started, when not nil, is called by Run once the sandbox is on its way, while it sets itself up.
 	Started func(*Process)
 	// End, when not nil, ends every process of the sandbox at once. It is called when the time limit has passed and
@@ -100,7 +103,11 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	proc := &Process{plan: p, events: &channel{fd: pair[0]}, end: o.End}
 	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, hold: o.Hold != nil}
 	defer in.closeJoins()
-	if err := p.openJoins(&in, o.ParentUserNS, o.NetNS); err != nil {
+	err = p.openJoins(&in, o.ParentUserNS, o.NetNS)
+	if p.joining {
+		err = in.enter(o.Enter)
+	}
+	if err != nil {
 		proc.events.close()
 		return nil, err
 	}
@@ -116,7 +123,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	}
 
 	args := &cloneArgs{flags: p.clone, exitSignal: uint64(unix.SIGCHLD)}
-	if len(in.joins) > 0 {
+	if len(in.joins) > 0 && !p.joining {
 		args.flags = 0 // the namespaces are made by the second process, from within those joined
 	}
 	if o.CgroupFD > 0 {
@@ -141,7 +148,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		proc.events.close()
 		return nil, p.cloneError(errno)
 	}
-	if len(in.joins) > 0 {
+	if len(in.joins) > 0 && !p.joining {
 		if err := proc.awaitJoined(); err != nil {
 			proc.events.close()
 			return nil, err
@@ -164,7 +171,7 @@ func (p *Process) prepare(hold func(pid int) error) error {
 			return err
 		}
 	}
-	if p.plan.idmap == nil {
+	if p.plan.idmap == nil || p.plan.joining {
 		return nil
 	}
 	if err := p.mapIDs(); err != nil {

@@ -87,10 +87,21 @@ func (w awaitIDMap) String() string {
 func (w awaitIDMap) lower(a *assembler) {
 	a.await()
 	if w.become {
-		gid, uid := val(w.maps.gids[0].ContainerID), val(w.maps.uids[0].ContainerID)
-		a.op(unix.SYS_SETRESGID, gid, gid, gid)
-		a.op(unix.SYS_SETRESUID, uid, uid, uid)
+		becomeFirstUser{w.maps}.lower(a)
 	}
+}
+
+// becomeFirstUser takes on the first ids that are mapped.
+type becomeFirstUser struct{ maps idMaps }
+
+func (b becomeFirstUser) String() string {
+	return fmt.Sprintf("become uid %d gid %d", b.maps.uids[0].ContainerID, b.maps.gids[0].ContainerID)
+}
+
+func (b becomeFirstUser) lower(a *assembler) {
+	gid, uid := val(b.maps.gids[0].ContainerID), val(b.maps.uids[0].ContainerID)
+	a.op(unix.SYS_SETRESGID, gid, gid, gid)
+	a.op(unix.SYS_SETRESUID, uid, uid, uid)
 }
 
 // await waits for the supervisor's word. Should the supervisor be gone there is none to come, and what follows
@@ -244,18 +255,21 @@ func (forkProgram) lower(a *assembler) {
 }
 
 // reapAll is pid 1 for the rest of its life.
-type reapAll struct{}
+type reapAll struct{ joining bool }
 
 func (reapAll) String() string { return "drop everything, reap, and go when the program goes" }
-func (reapAll) lower(a *assembler) {
+func (r reapAll) lower(a *assembler) {
+	last := eventsFD
+	if r.joining {
+		last = leashFD
+	}
 	tty := arg{v: ^uintptr(0)}
 	if a.terminal.slot {
-		tty = val(eventsFD + 1)
+		last++
+		tty = val(last)
 		a.op(unix.SYS_DUP3, a.terminal, tty, val(unix.O_CLOEXEC)).tolerate(unix.EINVAL) // already that number
-		a.op(unix.SYS_CLOSE_RANGE, val(eventsFD+2), val(^uint32(0)), val(0))
-	} else {
-		a.op(unix.SYS_CLOSE_RANGE, val(eventsFD+1), val(^uint32(0)), val(0))
 	}
+	a.op(unix.SYS_CLOSE_RANGE, val(last+1), val(^uint32(0)), val(0))
 	a.op(unix.SYS_CLOSE_RANGE, val(0), val(2), val(0))
 	a.capset(capSets{})
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_NO_NEW_PRIVS), val(1), val(0), val(0), val(0))
