@@ -20,6 +20,10 @@ type grammar struct {
 	Compile  compileCmd  `cmd:"" help:"Print the OCI runtime config for a program, or write a bundle."`
 	Plan     planCmd     `cmd:"" help:"Print the numbered steps by which a sandbox would be set up."`
 	Approve  approveCmd  `cmd:"" help:"Accept the .jail.yaml of a folder, so that it may also grant."`
+	Ps       psCmd       `cmd:"" help:"List the running sandboxes."`
+	Exec     execCmd     `cmd:"" help:"Run one more program in a running sandbox, as confined as the first."`
+	Shell    shellCmd    `cmd:"" help:"Open a shell in a running sandbox."`
+	Stop     stopCmd     `cmd:"" help:"End running sandboxes: ask the programs first, then end what is left."`
 	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
 	Stats    statsCmd    `cmd:"" help:"Show what running sandboxes use, beside their limits."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
@@ -87,6 +91,7 @@ var launchers = map[string]func() launcher{
 	"run":     func() launcher { return new(runCmd) },
 	"compile": func() launcher { return new(compileCmd) },
 	"plan":    func() launcher { return new(planCmd) },
+	"exec":    func() launcher { return new(execCmd) },
 }
 
 func startsProgram(command string) bool { return launchers[command] != nil }
@@ -113,7 +118,7 @@ func commandName(f reflect.StructField) string {
 // that a flag may also stand before the command.
 func launchOptions() []option {
 	options := append(optionsOf(reflect.TypeFor[globalFlags]()), option{name: "help", short: "h", bool: true})
-	for _, t := range []reflect.Type{reflect.TypeFor[runCmd](), reflect.TypeFor[compileCmd](), reflect.TypeFor[planCmd]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[runCmd](), reflect.TypeFor[compileCmd](), reflect.TypeFor[planCmd](), reflect.TypeFor[execCmd]()} {
 		for _, o := range optionsOf(t) {
 			if !slices.ContainsFunc(options, func(known option) bool { return known.name == o.name }) {
 				options = append(options, o)

@@ -41,12 +41,13 @@ func (e exitStatus) Error() string { return "exit status" }
 // app is what commands work with.
 type app struct {
 	globalFlags
-	out io.Writer // results
-	err *printer  // messages
+	out    io.Writer // results
+	colour bool      // out is a terminal that wants colours
+	err    *printer  // messages
 }
 
 func main() {
-	a := &app{out: os.Stdout, err: stderrPrinter()}
+	a := &app{out: os.Stdout, colour: wantsColour(os.Stdout), err: stderrPrinter()}
 	if err := refuseElevated(); err != nil {
 		os.Exit(a.fail(err))
 	}

@@ -60,16 +60,8 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	}
 	lap("planned the set-up")
 	options := sandbox.Options{}
-	if plan.Seccomp != nil {
-		filter, err := seccomp.Filter(plan.Seccomp, seccomp.Options{CacheHome: host.CacheHome})
-		if err != nil {
-			return err
-		}
-		if filter.CacheProblem != nil {
-			a.verbose("the cache of system-call filters: %v", filter.CacheProblem)
-		}
-		options.Filter = filter.Code
-		lap("got the system-call filter: %d instructions, cached: %t", filter.Len(), filter.Cached)
+	if options.Filter, err = a.filter(plan, host, lap); err != nil {
+		return err
 	}
 	if err := limits.enter(&options); err != nil {
 		return err
@@ -97,6 +89,27 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
 	network.tell()
 	limits.explain() // a limit may be what kept the sandbox from starting, too
+	return a.ended(status, err, lap)
+}
+
+// filter compiles the system-call filter of a plan, or takes it from the cache.
+func (a *app) filter(plan *sandbox.Plan, host *policy.Host, lap func(string, ...any)) ([]byte, error) {
+	if plan.Seccomp == nil {
+		return nil, nil
+	}
+	filter, err := seccomp.Filter(plan.Seccomp, seccomp.Options{CacheHome: host.CacheHome})
+	if err != nil {
+		return nil, err
+	}
+	if filter.CacheProblem != nil {
+		a.verbose("the cache of system-call filters: %v", filter.CacheProblem)
+	}
+	lap("got the system-call filter: %d instructions, cached: %t", filter.Len(), filter.Cached)
+	return filter.Code, nil
+}
+
+// ended ends jail as the program ended.
+func (a *app) ended(status sandbox.Status, err error, lap func(string, ...any)) error {
 	if err != nil {
 		return err
 	}

@@ -238,3 +238,26 @@ func (b *Sandbox) Open(label string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// HasProgram tells whether the program sees an executable file at an absolute path. It is a look, no promise: whoever
+// executes it meets what is there by then.
+func (b *Sandbox) HasProgram(name string) bool {
+	found := false
+	_ = b.whenReady(func(v *view) error {
+		root, err := v.program.open("root", unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+		if err != nil {
+			return nil
+		}
+		defer unix.Close(fd)
+		var st unix.Stat_t
+		err = unix.Fstat(fd, &st)
+		found = err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0
+		return nil
+	})
+	return found
+}
