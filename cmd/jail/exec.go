@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jail/sandbox"
+	"jail/sandbox/cgroup"
 	"jail/sandbox/running"
 )
 
@@ -47,8 +48,11 @@ func (c *execCmd) launch(a *app, _ []flag, words []string) error {
 		return &hinted{errors.New("no sandbox named"), "jail exec NAME PROGRAM [ARGS...]; jail ps lists the sandboxes"}
 	}
 	name, args := words[0], words[1:]
-	if len(args) > 0 && args[0] == "--" {
+	switch {
+	case len(args) > 0 && args[0] == "--":
 		args = args[1:]
+	case len(args) > 0 && strings.HasPrefix(args[0], "-"):
+		return &hinted{fmt.Errorf("%s behind the sandbox's name would be the program", args[0]), "flags of jail's stand before the name; a program that is called so: jail exec " + name + " -- " + args[0]}
 	}
 	if len(args) == 0 || args[0] == "" {
 		return &hinted{fmt.Errorf("no program named to run in %s", name), "jail exec NAME PROGRAM [ARGS...], or jail shell NAME"}
@@ -134,9 +138,12 @@ func (a *app) join(box *running.Sandbox, args []string, flags joinFlags) error {
 	if options.Filter, err = a.filter(plan, host, lap); err != nil {
 		return err
 	}
+	if options.Hold, err = cgroup.Join(box.First, box.Supervisor); err != nil {
+		return fmt.Errorf("find the control group of the sandbox %s: %w", box.Name, err)
+	}
 	lap("planned to join %s", box.Name)
 	status, err := plan.Run(options, [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(text string) { a.err.line(yellow, "jail:", text, "") })
-	if (err != nil || status.Signal == unix.SIGKILL) && box.Wait(200*time.Millisecond) {
+	if (err != nil || status.Signal == unix.SIGKILL) && box.WaitInside(500*time.Millisecond) {
 		a.err.line(yellow, "jail:", fmt.Sprintf("the sandbox %s has ended", box.Name), "")
 	}
 	return a.ended(status, err, lap)

@@ -89,6 +89,9 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })
 	network.tell()
 	limits.explain() // a limit may be what kept the sandbox from starting, too
+	if err == nil {
+		report.write(a, time.Since(begun), limits, status)
+	}
 	return a.ended(status, err, lap)
 }
 
@@ -114,7 +117,6 @@ func (a *app) ended(status sandbox.Status, err error, lap func(string, ...any)) 
 		return err
 	}
 	lap("ended with code %d", status.Code)
-	report.write(a, time.Since(begun), limits, status)
 	if status.Signal != 0 {
 		a.verbose("ended by signal %d (%v)", int(status.Signal), status.Signal)
 	}

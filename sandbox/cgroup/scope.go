@@ -75,14 +75,11 @@ func askForScope(addresses []string, q scopeRequest) (string, error) {
 var errNoAuth = errors.New("the connection was not authenticated")
 
 func startScope(ctx context.Context, address string, q scopeRequest) (string, error) {
-	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
+	conn, err := dialManager(ctx, address)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
-		return "", fmt.Errorf("%w: %w", errNoAuth, err)
-	}
 	signals := make(chan *dbus.Signal, 64)
 	conn.Signal(signals)
 	manager := conn.Object(managerName, managerPath)
@@ -126,6 +123,19 @@ func startScope(ctx context.Context, address string, q scopeRequest) (string, er
 		return "", fmt.Errorf("go to %s: %w", q.unit, err)
 	}
 	return dir, nil
+}
+
+// dialManager connects to a manager as this user.
+func dialManager(ctx context.Context, address string) (*dbus.Conn, error) {
+	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%w: %w", errNoAuth, err)
+	}
+	return conn, nil
 }
 
 // awaitJob waits for JobRemoved, which carries id, job, unit and result.

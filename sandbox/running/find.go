@@ -214,11 +214,16 @@ func (b *Sandbox) send(which int, s unix.Signal) error {
 }
 
 // Wait waits until the supervisor has ended, for at most the given time, and tells whether it has.
-func (b *Sandbox) Wait(limit time.Duration) bool {
+func (b *Sandbox) Wait(limit time.Duration) bool { return b.await(0, limit) }
+
+// WaitInside waits until nothing is left inside, which is a moment before the supervisor ends.
+func (b *Sandbox) WaitInside(limit time.Duration) bool { return b.await(1, limit) }
+
+func (b *Sandbox) await(which int, limit time.Duration) bool {
 	deadline := time.Now().Add(limit)
 	for {
 		left := time.Until(deadline)
-		fds := []unix.PollFd{{Fd: int32(b.pidfds[0]), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(b.pidfds[which]), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(max(0, left.Milliseconds())))
 		if n > 0 {
 			return true

@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -34,7 +36,7 @@ func TestPromises(t *testing.T) {
 			}
 			return os.MkdirAll(home, 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "jail-in-background": inBackground},
 	})
 }
 
@@ -69,4 +71,28 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 	if got := info.Mode().Perm(); got != os.FileMode(want) {
 		ts.Fatalf("%s has mode %o, want %o", args[1], got, want)
 	}
+}
+
+// inBackground starts a named sandbox and waits until it is listed; it is ended with the script:
+// jail-in-background NAME PROGRAM ARGS...
+func inBackground(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: jail-in-background NAME PROGRAM [ARGS...]")
+	}
+	jail := ts.Getenv("JAIL")
+	cmd := exec.Command(jail, append([]string{"--name", args[0], "--"}, args[1:]...)...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH")}
+	ts.Check(cmd.Start())
+	ts.Defer(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 1000 {
+		list := exec.Command(jail, "ps")
+		list.Env = cmd.Env
+		out, err := list.Output()
+		ts.Check(err)
+		if strings.Contains(string(out), "\n"+args[0]+" ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s does not run", args[0])
 }

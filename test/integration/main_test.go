@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "observe" {
 		os.Exit(observe(os.Args[2:]))
 	}
+	if len(os.Args) > 3 && os.Args[1] == "pose" {
+		pose(os.Args[2], os.Args[3])
+	}
 	os.Exit(m.Run())
 }
 
