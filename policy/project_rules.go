@@ -112,11 +112,22 @@ func (c *tightChecker) yes(f *Flag, key string) {
 	}
 }
 
-// onlyTightens tells whether an entry hides, or makes read-only what is shown.
+// onlyTightens tells whether an entry hides, or makes read-only what is shown. It
+// has no key beside the few that such an entry needs, also none that came to the
+// language later.
 func (i *FilesystemItem) onlyTightens() bool {
-	plain := !i.Source.Set && !i.Persist.Set && i.Tmpfs == nil && i.Overlay == nil && i.Content == nil &&
-		!i.Symlink.Set && i.Dir == nil && !i.Optional.Set && !i.Options.Set
-	return plain && (i.Hide.V && !i.Mode.Set || i.Mode.V == "ro" && !i.Hide.Set)
+	v := reflect.ValueOf(i).Elem()
+	fs := fieldsOf(v.Type())
+	for n := range fs.fields {
+		switch fs.fields[n].key {
+		case "path", "hide", "mode", "when":
+		default:
+			if isSet(v.FieldByIndex(fs.fields[n].index)) {
+				return false
+			}
+		}
+	}
+	return i.Hide.V && !i.Mode.Set || i.Mode.V == "ro" && !i.Hide.Set
 }
 
 // writtenKeys lists the keys of the top level that a project file has.
