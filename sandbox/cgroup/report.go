@@ -7,8 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Report is what a run took, for --report.
@@ -24,8 +22,7 @@ type Report struct {
 }
 
 // NewReport puts a report together from the group, read before its Close, and from the times of the program as
-// wait4(2) gives them, which stand in where the group cannot tell. Both may be nil. The program is taken to have begun
-// as a copy of this process.
+// wait4(2) gives them, which stand in where the group cannot tell. Both may be nil.
 func NewReport(wall time.Duration, g *Group, usage *syscall.Rusage) *Report {
 	r := &Report{Wall: wall, Way: None}
 	var s Stats
@@ -47,10 +44,7 @@ func NewReport(wall time.Duration, g *Group, usage *syscall.Rusage) *Report {
 		r.User = time.Duration(usage.Utime.Nano())
 		r.System = time.Duration(usage.Stime.Nano())
 	}
-	// The copy's size counts as the program's own (setmax_mm_hiwater_rss in the kernel's exec.c), so less than that
-	// says nothing of it.
-	var own unix.Rusage
-	if !r.MemoryPeak.Known && unix.Getrusage(unix.RUSAGE_SELF, &own) == nil && usage.Maxrss > own.Maxrss {
+	if !r.MemoryPeak.Known {
 		// The largest single process, in KiB (getrusage(2)); all together may have had more.
 		r.MemoryPeak = Reading{Value: uint64(usage.Maxrss) << 10, Known: true, Sampled: true}
 	}

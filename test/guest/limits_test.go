@@ -16,14 +16,15 @@ import (
 	"jail/test/need"
 )
 
-// The two ways of an ordinary user to a control group. A login session is not delegated, so jail asks the manager; in a
-// scope that is, it makes a folder.
+// The two ways of an ordinary user to a control group. A login session is not delegated, so jail asks the manager. A
+// subtree that is the user's own is made here as a service with Delegate= would have it: with its processes in a group below.
 var ways = []struct {
 	name, says string
 	argv       []string
 }{
 	{"scope", "limits: kept by a scope of the systemd manager", nil},
-	{"direct", "limits: kept by /sys/fs/cgroup/", []string{"systemd-run", "--user", "--scope", "--quiet", "-p", "Delegate=yes", "--"}},
+	{"direct", "limits: kept by /sys/fs/cgroup/", []string{"systemd-run", "--user", "--scope", "--quiet", "-p", "Delegate=yes", "--", "sh", "-c",
+		`g=/sys/fs/cgroup$(sed s/^0::// /proc/self/cgroup); mkdir $g/shell && echo $$ >$g/shell/cgroup.procs && exec "$@"`, "sh"}},
 }
 
 // limited gives what is needed to run jail with a profile, for tests of an ordinary user who is logged in.
@@ -308,6 +309,42 @@ func TestHundredKilledSupervisorsLeaveNothing(t *testing.T) {
 				}
 			}
 			t.Logf("a start takes %v; %d of %d ran their program when killed", span, started, rounds)
+		})
+	}
+}
+
+// What a control group adds to a start. Times are those of an emulated machine, so they are compared with each other.
+func TestStartCostOfLimits(t *testing.T) {
+	limited(t, "")
+	most := map[string]float64{"scope": 8, "direct": 1.35}
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "figures")
+			t.Log(must(t, join(way.argv, []string{"/stage/bench", "-tree", need.Tree(t), "-only", "jail, ", "-rounds", "15", "-json", file})...))
+			var figures struct {
+				Starts []struct {
+					Name   string  `json:"name"`
+					Median float64 `json:"median_ms"`
+				} `json:"starts"`
+			}
+			text, err := os.ReadFile(file)
+			if err == nil {
+				err = json.Unmarshal(text, &figures)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			took := map[string]float64{}
+			for _, s := range figures.Starts {
+				took[s.Name] = s.Median
+			}
+			without, with := took["jail, same mounts"], took["jail, limits by a scope"]
+			if way.name == "direct" {
+				with = took["jail, limits in a subtree"]
+			}
+			if without == 0 || with == 0 || with/without > most[way.name] {
+				t.Errorf("%.1f ms without limits and %.1f with: at most %.2f times as much is wanted", without, with, most[way.name])
+			}
 		})
 	}
 }

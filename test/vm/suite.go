@@ -76,6 +76,11 @@ func (h home) compile(only choice) ([]suite, error) {
 	if err := os.MkdirAll(h.stage(), 0o755); err != nil {
 		return nil, err
 	}
+	bench := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(h.stage(), "bench"), "./test/bench/startup")
+	bench.Dir, bench.Stderr, bench.Env = h.tree, os.Stderr, list.Env
+	if err := bench.Run(); err != nil {
+		return nil, fmt.Errorf("compile the benchmark: %w", err)
+	}
 	var suites []suite
 	for dir := range strings.FieldsSeq(string(out)) {
 		rel, err := filepath.Rel(h.tree, dir)

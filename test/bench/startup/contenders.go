@@ -18,6 +18,9 @@ type contender struct {
 const (
 	jailSame    = "jail, same mounts"
 	jailBrowser = "jail, browser profile"
+	jailScope   = "jail, limits by a scope"
+	jailSubtree = "jail, limits in a subtree"
+	jailLimits  = "jail, with limits" // where it cannot be started and says why
 	minimalC    = "minimal C program"
 	bubblewrap  = "bubblewrap"
 	firejail    = "firejail, default"
@@ -27,6 +30,7 @@ const (
 func contenders(tree, work, only string) (found []contender, missing []string, err error) {
 	jail := filepath.Join(tree, "bin", "jail")
 	same := filepath.Join(tree, "test", "bench", "same.yaml")
+	limits := []string{jail, "--profile", filepath.Join(tree, "test", "bench", "limits.yaml"), "/bin/true"}
 	bundle := filepath.Join(work, "bundle")
 	// An ordinary user's runc starts only bundles whose program is the container's root.
 	compile := exec.Command(jail, "compile", "--bundle", bundle, "--profile", same,
@@ -39,6 +43,7 @@ func contenders(tree, work, only string) (found []contender, missing []string, e
 		{"no sandbox", []string{"/bin/true"}},
 		{minimalC, []string{filepath.Join(tree, "bin", "minimal"), "/bin/true"}},
 		{jailSame, []string{jail, "--profile", same, "/bin/true"}},
+		{wayOf(limits), limits},
 		{jailBrowser, []string{jail, "--profile", "browser", "/bin/true"}},
 		{bubblewrap, strings.Fields("bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp /bin/true")},
 		{"nsjail", strings.Fields("nsjail --mode o --really_quiet --bindmount_ro / --tmpfsmount /tmp -- /bin/true")},
@@ -59,6 +64,19 @@ func contenders(tree, work, only string) (found []contender, missing []string, e
 		found = append(found, c)
 	}
 	return found, missing, nil
+}
+
+// wayOf names the start with limits after the way to a control group that jail takes here.
+func wayOf(argv []string) string {
+	out, err := exec.Command(argv[0], append([]string{"--verbose"}, argv[1:]...)...).CombinedOutput()
+	switch {
+	case err != nil:
+	case strings.Contains(string(out), "kept by a scope"):
+		return jailScope
+	case strings.Contains(string(out), "subtree"):
+		return jailSubtree
+	}
+	return jailLimits
 }
 
 // program finds a program where an ordinary user's PATH may not lead: Debian has runc in /usr/sbin.
