@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -98,7 +99,11 @@ func parseRate(s string) (int64, *varError) {
 
 // parseOps reads operations a second.
 func parseOps(s string) (int64, *varError) {
-	return parseCount(strings.TrimSuffix(s, "/s"), "operations")
+	s = strings.TrimSuffix(s, "/s")
+	if n, err := strconv.ParseUint(s, 10, 62); err == nil && n == 0 {
+		return 0, &varError{"a rate of 0 would stop the device", "leave the key out, or write a rate as 1000/s"}
+	}
+	return parseCount(s, "operations")
 }
 
 // parseCount reads a whole number above 0, or max.
@@ -110,6 +115,8 @@ func parseCount(s, of string) (int64, *varError) {
 	switch {
 	case strings.HasPrefix(s, "-"):
 		return 0, &varError{quote(s) + " is negative", "write a whole number above 0, or max"}
+	case errors.Is(err, strconv.ErrRange):
+		return 0, &varError{quote(s) + " is too large", "write max for no limit"}
 	case err != nil:
 		return 0, &varError{quote(s) + " is not a number of " + of, "write a whole number above 0, or max"}
 	case n == 0:
@@ -247,6 +254,8 @@ func parseCPUSet(s string) (text string, set []int, err *varError) {
 		a, err1 := strconv.ParseUint(first, 10, 16)
 		b, err2 := strconv.ParseUint(last, 10, 16)
 		switch {
+		case errors.Is(err1, strconv.ErrRange) || errors.Is(err2, strconv.ErrRange):
+			return "", nil, &varError{quote(part) + " is above " + strconv.Itoa(maxCPU), fix}
 		case err1 != nil || err2 != nil:
 			return "", nil, &varError{quote(s) + " is not a list of numbers", fix}
 		case a > b:
