@@ -64,11 +64,16 @@ func (g *Group) Causes(e Events) []Cause {
 	var all []Cause
 	if e.OOMKills > 0 {
 		limit, ok := g.limit("memory.max", "memory.limit_in_bytes")
+		killed := count(e.OOMKills, "process", "processes") + " that had"
+		// The kernel counts the first of them twice (oom_kill_process in mm/oom_kill.c).
+		if all, _ := g.limit("memory.oom.group", ""); all.value == "1" {
+			killed = "all processes, which together had"
+		}
 		switch {
 		case ok && e.OOMs > 0:
 			n, _ := strconv.ParseUint(limit.value, 10, 64)
 			all = append(all, Cause{
-				Text:    fmt.Sprintf("out of memory: the kernel killed %s that had reached the memory limit of %s", count(e.OOMKills, "process", "processes"), Bytes(n)),
+				Text:    fmt.Sprintf("out of memory: the kernel killed %s reached the memory limit of %s", killed, Bytes(n)),
 				Pointer: limit.pointer,
 			})
 		default:

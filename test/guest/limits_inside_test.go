@@ -13,7 +13,7 @@ import (
 // What a program tries that wants to leave its group or raise its limits. Each line prints what came of it; what
 // must not be possible prints NO.
 const wayOut = `
-try() { name=$1; shift; if out=$("$@" 2>&1); then echo "$name: DONE $out"; else echo "$name: NO"; fi; }
+try() { name=$1; shift; if out=$("$@" 2>/dev/null); then echo "$name: DONE $out"; else echo "$name: NO"; fi; }
 echo "group: $(cat /proc/self/cgroup)"
 echo "sees: $(find /sys/fs/cgroup -type d | wc -l) groups, memory.max $(cat /sys/fs/cgroup/memory.max), pids.max $(cat /sys/fs/cgroup/pids.max)"
 cd /sys/fs/cgroup
@@ -29,10 +29,11 @@ try "mount v1" mount -t cgroup -o memory cgroup /tmp
 try "leave the namespace" nsenter --cgroup=/proc/1/ns/cgroup true
 try "cgroup namespace" unshare --cgroup true
 try "user namespace" unshare --user true
-nested='mkdir -p /tmp/cg && mount -t cgroup2 cgroup2 /tmp/cg && cd /tmp/cg || exit 1
-  for f in memory.max pids.max; do echo max > $f && echo raised $f; done
-  mkdir below && echo made a group
-  echo 0 > ../cgroup.procs && echo moved'
+nested='mkdir -p /tmp/cg && mount -t cgroup2 cgroup2 /tmp/cg && cd /tmp/cg && printf "mounted; " || exit 1
+  for f in memory.max pids.max; do echo max > $f && printf "raised $f; "; done
+  mkdir below && printf "made a group; "
+  echo 0 > ../cgroup.procs && printf "moved; "
+  true'
 try "nested" unshare --user --map-root-user --mount --cgroup sh -c "$nested"
 echo end
 sleep ${1:-0}
@@ -43,7 +44,7 @@ func TestNoWayOutOfTheGroup(t *testing.T) {
 	for _, tt := range []struct{ name, profile, may string }{
 		{"nothing granted", common, ""},
 		// A program that may make user namespaces gets one in which it is root, with its group mounted writable.
-		{"user namespaces granted", common + "syscalls: {allow: [\"@userns\", \"@mount\"]}\n", "cgroup namespace: user namespace: nested:"},
+		{"every system call", common + "enforcement: {seccomp: \"off\"}\n", "user namespace: nested:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, way := range ways {
@@ -74,7 +75,9 @@ func TestNoWayOutOfTheGroup(t *testing.T) {
 							t.Errorf("it could: %s", line)
 						}
 					}
-					t.Logf("\n%s", r.stdout)
+					if tt.may != "" && !strings.Contains(r.stdout, "nested: DONE mounted;") {
+						t.Errorf("its own group could not even be mounted, which proves nothing of the rest:\n%s", r.stdout)
+					}
 				})
 			}
 		})

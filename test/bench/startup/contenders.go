@@ -18,9 +18,9 @@ type contender struct {
 const (
 	jailSame    = "jail, same mounts"
 	jailBrowser = "jail, browser profile"
-	jailScope   = "jail, limits by a scope"
-	jailSubtree = "jail, limits in a subtree"
-	jailLimits  = "jail, with limits" // where it cannot be started and says why
+	jailScope   = "jail, same mounts, scope"
+	jailSubtree = "jail, same mounts, subtree"
+	jailLimits  = "jail, same mounts, limits" // where it cannot be started and says why
 	minimalC    = "minimal C program"
 	bubblewrap  = "bubblewrap"
 	firejail    = "firejail, default"

@@ -73,15 +73,15 @@ func (r report) more(a, b string) float64 {
 
 func (r report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s (%d rounds in turn, Linux %s): start to exit of /bin/true, ms\n\n", r.Title, r.Rounds, r.Kernel)
-	fmt.Fprintf(w, "  %-24s %8s %8s %8s %8s   %s\n", "", "min", "median", "p90", "cpu", "median / bubblewrap's")
+	fmt.Fprintf(w, "  %-27s %8s %8s %8s %8s   %s\n", "", "min", "median", "p90", "cpu", "median / bubblewrap's")
 	for _, m := range r.Starts {
 		if m.Failed != "" {
-			fmt.Fprintf(w, "  %-24s could not be started: %s\n", m.Name, strings.ReplaceAll(m.Failed, "\n", "\n"+strings.Repeat(" ", 28)))
+			fmt.Fprintf(w, "  %-27s could not be started: %s\n", m.Name, strings.ReplaceAll(m.Failed, "\n", "\n"+strings.Repeat(" ", 31)))
 			continue
 		}
-		fmt.Fprintf(w, "  %-24s %8.2f %8.2f %8.2f %8.2f   %8.2f\n", m.Name, m.Min, m.Median, m.P90, m.CPU, r.ratio(m.Name, bubblewrap))
+		fmt.Fprintf(w, "  %-27s %8.2f %8.2f %8.2f %8.2f   %8.2f\n", m.Name, m.Min, m.Median, m.P90, m.CPU, r.ratio(m.Name, bubblewrap))
 		if m.Misses > 0 {
-			fmt.Fprintf(w, "  %-24s %d starts failed and are left out\n", "", m.Misses)
+			fmt.Fprintf(w, "  %-27s %d starts failed and are left out\n", "", m.Misses)
 		}
 	}
 	if len(r.Missing) > 0 {
