@@ -42,8 +42,8 @@ run: ## show a real browser rendered inside a sandbox (sets up all it needs)
 	@$(MAKE) --no-print-directory build bin/as-user
 	@bin/as-user -stage $(STAGE)/run -- test/show-browser
 
-test: ## run all Go tests, as an ordinary user (as root: also those that need root)
-	@test/deps build test
+test: ## run all Go tests, as an ordinary user (as root: also those that need root; CI=true: with every program)
+	@test/deps build test $(if $(filter true,$(CI)),profiles)
 	@$(MAKE) --no-print-directory build bin/as-user
 	@test/all $(GOTEST) $(PACKAGES)
 
