@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -169,8 +171,10 @@ func serveInternet() error {
 	if err != nil {
 		return err
 	}
-	go func() { _ = http.Serve(plain, http.HandlerFunc(website)) }()
-	go func() { _ = http.Serve(tls.NewListener(secret, config), http.HandlerFunc(website)) }()
+	// Browsers call home, and do not trust the authority; there is nothing to be said about it.
+	web := &http.Server{Handler: http.HandlerFunc(website), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	go func() { _ = web.Serve(plain) }()
+	go func() { _ = web.Serve(tls.NewListener(secret, config)) }()
 	return nil
 }
 
