@@ -19,9 +19,18 @@
 // The gateway ends when the control socket closes, so it goes with the
 // supervisor however that dies, and S and G go with their last process.
 //
+// # For root, when asked
+//
+//	program | S: eth0 -- veth -- G: bridge, nftables, resolver -- up0 | host: NAT, bridge, link
+//
+// The kernel forwards. A host process with root's capabilities makes up0 and starts
+// the gateway in U1; nftables rules in G hand the first packet of each flow to the
+// gateway, which asks the same policy. What is on the host goes with G or with the host
+// process's netlink socket.
+//
 // # Packages
 //
-// egress decides (pure). link makes namespaces, veth pairs, bridges and TAP
+// egress decides (pure). firewall writes nftables rules, hostside is the host process. link makes namespaces, veth pairs, bridges and TAP
 // devices. names is the resolver. gateway is the process: stack, flows,
 // publishing, reports; nothing else imports it, for its TCP/IP stack would cost
 // every start of jail time.

@@ -14,8 +14,7 @@ import (
 func (a *Attached) Memo() ([]byte, error) { return json.Marshal(a.Plan) }
 
 // Join gives what the launcher needs to run a program in the network namespace of a
-// running sandbox. memo is that sandbox's [Attached.Memo]; none for one with an
-// empty network. The joiner has the address of the sandbox that it joins, so the
+// running sandbox. memo is that sandbox's [Attached.Memo]. The joiner has the address of the sandbox that it joins, so the
 // gateway holds it to the same rules and cannot tell the two apart; and it makes its
 // own user namespace below the owner of the network, in which it has no
 // capability.
@@ -39,13 +38,10 @@ func Join(sandbox string, netns *os.File, memo []byte) (*Attached, error) {
 		user.Close()
 		return fail("its network is not one that can be joined: %w", err)
 	}
-	at := &Attached{UserNS: user, Way: "join"}
-	if len(memo) > 0 {
-		at.Plan = &Plan{}
-		if err := json.Unmarshal(memo, at.Plan); err != nil {
-			user.Close()
-			return fail("what it keeps of its network: %w", err)
-		}
+	at := &Attached{UserNS: user, Plan: &Plan{}, Way: "join"}
+	if err := json.Unmarshal(memo, at.Plan); err != nil {
+		user.Close()
+		return fail("what it keeps of its network: %w", err)
 	}
 	if fd, err = unix.FcntlInt(netns.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
 		user.Close()

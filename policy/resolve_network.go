@@ -35,7 +35,7 @@ func (r *resolver) network() {
 	r.links(n, &in)
 	r.needsVeth(n, &in)
 	r.projectEgress(n)
-	r.networkFeatures(n, &in)
+	r.networkFeatures(n)
 	if n.Mode.V == "veth" && !in.Egress.Set && len(n.Publish) == 0 && !n.Name.Set {
 		r.warn(n.Mode.Origin, "network.mode", "veth without egress rules reaches nothing",
 			"write 'egress: [{allow: NAME:PORT}]', or 'egress: []' when that is what you want")
@@ -43,24 +43,12 @@ func (r *resolver) network() {
 }
 
 // networkFeatures refuses what this build cannot do yet.
-func (r *resolver) networkFeatures(n *Network, in *NetworkSection) {
-	if n.Mode.V == "join" {
-		r.available("network.mode: join", n.Mode.Origin)
-		return
-	}
+func (r *resolver) networkFeatures(n *Network) {
 	if n.Mode.V != "veth" {
 		return
 	}
-	for _, f := range [...]struct {
-		name string
-		Text
-	}{{"network.name", n.Name}, {"network.bridge", n.Bridge}, {"network.macvlan", n.MACVLAN}, {"network.ipvlan", n.IPVLAN}, {"network.cni", n.CNI}} {
-		if f.Set && !r.hasProblemAt(f.Origin) {
-			r.available(f.name, f.Origin)
-		}
-	}
-	if len(n.Addresses) > 0 && !r.hasProblemAt(in.Address.Origin) {
-		r.available("network.address", in.Address.Origin)
+	if n.CNI.Set && !r.hasProblemAt(n.CNI.Origin) {
+		r.available("network.cni", n.CNI.Origin)
 	}
 	if n.Uplink.Set {
 		r.available("network.uplink: "+n.Uplink.V, n.Uplink.Origin)
@@ -260,22 +248,54 @@ func (r *resolver) links(n *Network, in *NetworkSection) {
 		}
 		r.hostLink(l.Text, l.key)
 	}
+	lan := n.Bridge.Set || n.MACVLAN.Set || n.IPVLAN.Set
 	for i, t := range in.Address.Items {
-		p, err := netip.ParsePrefix(t.V)
-		if !t.Set {
-			continue
+		if t.Set {
+			r.address(n, t, "network.address["+strconv.Itoa(i)+"]", lan)
 		}
-		key := "network.address[" + strconv.Itoa(i) + "]"
-		r.rootOnly(t, key)
-		if err != nil {
-			r.fail(t.Origin, key, quote(t.V)+" is not an address with its length", "as 10.1.2.3/24")
-			continue
+	}
+	for _, l := range [...]struct {
+		Text
+		key string
+	}{{n.Bridge, "bridge"}, {n.MACVLAN, "macvlan"}, {n.IPVLAN, "ipvlan"}} {
+		if l.Set && !in.Address.Set && r.host.UID == 0 {
+			r.fail(l.Origin, "network."+l.key, "the sandbox needs an address on it", "add 'address: [10.1.2.3/24]', one that nobody there has")
 		}
-		n.Addresses = append(n.Addresses, Named{p.String(), t.Origin})
+	}
+	if n.Uplink.Set && kinds > 0 {
+		r.fail(n.Uplink.Origin, "network.uplink", "a second way out beside bridge, macvlan, ipvlan or cni", "keep one of them")
+	} else if n.Uplink.V == "nat" {
+		r.rootOnly(n.Uplink, "network.uplink")
 	}
 	if n.MAC.Set && !validMAC(n.MAC.V) {
 		r.fail(n.MAC.Origin, "network.mac", quote(n.MAC.V)+" is not a hardware address of one machine", "as 02:00:00:00:00:01")
 	}
+}
+
+// address takes one address of the sandbox's own.
+func (r *resolver) address(n *Network, t Text, key string, lan bool) {
+	p, err := netip.ParsePrefix(t.V)
+	r.rootOnly(t, key)
+	switch {
+	case err != nil:
+		r.fail(t.Origin, key, quote(t.V)+" is not an address with its length", "as 10.1.2.3/24")
+		return
+	case p.Bits() < p.Addr().BitLen()-1 && p.Addr() == p.Masked().Addr():
+		r.fail(t.Origin, key, quote(t.V)+" is the number of a network, not of a machine in it", "as 10.1.2.3/24")
+		return
+	case !p.Addr().IsGlobalUnicast():
+		r.fail(t.Origin, key, "no machine can have the address "+quote(t.V), "as 10.1.2.3/24")
+		return
+	case !lan:
+		r.fail(t.Origin, key, "there is no link to have the address on", "add bridge, macvlan or ipvlan with the name of one")
+	}
+	for _, have := range n.Addresses {
+		if o := netip.MustParsePrefix(have.Name); o.Addr().Is4() == p.Addr().Is4() {
+			r.fail(t.Origin, key, "a second address beside "+quote(have.Name)+" ("+have.Origin.String()+")", "at most one IPv4 and one IPv6 address")
+			return
+		}
+	}
+	n.Addresses = append(n.Addresses, Named{p.String(), t.Origin})
 }
 
 func (r *resolver) rootOnly(t Text, key string) {

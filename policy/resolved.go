@@ -304,7 +304,7 @@ type Network struct {
 	Publish   []Publish
 	Bandwidth Bandwidth
 	DNS       DNS
-	Uplink    Text // "", builtin, pasta, slirp4netns
+	Uplink    Text // "", builtin, nat, pasta, slirp4netns
 
 	// For root.
 	Addresses []Named // CIDR

@@ -42,7 +42,38 @@ func (c *compiler) network() string {
 	}
 	b = appendBandwidth(b, n.Bandwidth)
 	b = appendDNS(b, n.DNS)
+	b = appendOrigins(b, n)
 	return string(append(b, '}'))
+}
+
+// appendOrigins tells the places of what only the start can find wrong.
+func appendOrigins(b []byte, n *Network) []byte {
+	first := true
+	add := func(key string, o Origin) {
+		if first {
+			b = append(appendKey(b, "origins"), '{')
+			first = false
+		}
+		b = appendMember(b, key, o.String())
+	}
+	for _, t := range [...]struct {
+		key string
+		Text
+	}{{"name", n.Name}, {"bridge", n.Bridge}, {"macvlan", n.MACVLAN}, {"ipvlan", n.IPVLAN}, {"cni", n.CNI}} {
+		if t.Set {
+			add(t.key, t.Origin)
+		}
+	}
+	if n.Uplink.Set && n.Uplink.V != "builtin" {
+		add("uplink", n.Uplink.Origin)
+	}
+	if len(n.Addresses) > 0 {
+		add("address", n.Addresses[0].Origin)
+	}
+	if !first {
+		b = append(b, '}')
+	}
+	return b
 }
 
 func appendEgress(b []byte, rules []EgressRule) []byte {

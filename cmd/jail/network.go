@@ -17,6 +17,7 @@ import (
 
 	"jail/netsetup"
 	gateway "jail/netsetup/program"
+	"jail/policy"
 	"jail/sandbox"
 )
 
@@ -27,6 +28,9 @@ const annotationNetwork = "dev.jail.network"
 type network struct {
 	config *netsetup.Config
 	at     *netsetup.Network
+	joined *netsetup.Attached // that of another sandbox
+	// memo is for those who join this one.
+	memo []byte
 	// facts are what others can find of it (running.State.Network).
 	facts map[string]string
 	reports
@@ -57,15 +61,18 @@ func networkOf(spec *specs.Spec) (*netsetup.Config, error) {
 
 // startNetwork begins to make the network that a bundle asks for, and puts the files that names are resolved
 // with over the sandbox's own. The rest of the start goes on meanwhile.
-func (a *app) startNetwork(b *sandbox.Bundle) (*network, error) {
+func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, error) {
 	config, err := networkOf(b.Spec)
 	if config == nil {
 		return &network{}, err
 	}
 	n := &network{config: config, reports: reports{err: a.err}}
+	if config.Mode == "join" {
+		return n, n.joinNetwork(b)
+	}
 	n.at, err = netsetup.Start(config, netsetup.Options{
 		Gateway: gateway.Open, Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
-		Events: n.event, Stderr: os.Stderr,
+		Events: n.event, Stderr: os.Stderr, Lock: filepath.Join(host.CacheHome, "jail"),
 	})
 	if err != nil {
 		return nil, withHint(err)
@@ -76,6 +83,10 @@ func (a *app) startNetwork(b *sandbox.Bundle) (*network, error) {
 
 // foresee prints what the network would be, and gives the bundle the files it would bring.
 func foresee(out io.Writer, b *sandbox.Bundle, config *netsetup.Config) error {
+	if config.Mode == "join" {
+		_, err := fmt.Fprintf(out, "network: that of the running sandbox %s\n", config.Name)
+		return err
+	}
 	plan, err := netsetup.Foresee(config, b.Spec.Hostname)
 	if err != nil {
 		return withHint(err)
@@ -86,6 +97,10 @@ func foresee(out io.Writer, b *sandbox.Bundle, config *netsetup.Config) error {
 
 // join waits until the network is there and hands it to the launcher.
 func (n *network) join(o *sandbox.Options, terminal bool) error {
+	if n.joined != nil {
+		o.ParentUserNS, o.NetNS = n.joined.UserNS, n.joined.NetNS
+		return nil
+	}
 	if n.at == nil {
 		return nil
 	}
@@ -95,6 +110,9 @@ func (n *network) join(o *sandbox.Options, terminal bool) error {
 		return withHint(err)
 	}
 	o.ParentUserNS, o.NetNS = at.UserNS, at.NetNS
+	if n.memo, err = at.Memo(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
 	n.facts = map[string]string{
 		factGateway: strconv.Itoa(n.at.PID()), factAddress: at.Plan.Addr4.String(), factAddress6: at.Plan.Addr6.String(), "way": at.Way,
 	}
@@ -104,6 +122,10 @@ func (n *network) join(o *sandbox.Options, terminal bool) error {
 func (n *network) close() {
 	if n.at != nil {
 		n.at.Close()
+	}
+	if n.joined != nil {
+		_ = n.joined.UserNS.Close()
+		_ = n.joined.NetNS.Close()
 	}
 }
 

@@ -34,6 +34,8 @@ type presence struct {
 	// log is what the network has refused, for `jail net log`; early is what came before others could find it.
 	log   *os.File
 	early []byte
+	// memo is of the network, for those who join it.
+	memo []byte
 }
 
 // logLabel is what the supervisor keeps the log of the network under, a JSON object a line.
@@ -83,8 +85,12 @@ func (a *app) announce(spec *specs.Spec) (*presence, error) {
 	return p, nil
 }
 
-// tell adds to what others find of the network. Preconditions: the sandbox has not been started.
-func (p *presence) tell(facts map[string]string) { maps.Copy(p.state.Network, facts) }
+// tell adds to what others find of the network, and what they need to join it. Preconditions: the sandbox has
+// not been started.
+func (p *presence) tell(facts map[string]string, memo []byte) {
+	maps.Copy(p.state.Network, facts)
+	p.memo = memo
+}
 
 // started tells of the sandbox, which sets itself up meanwhile. That nobody finds it is no reason to end it.
 func (p *presence) started(proc *sandbox.Process) {
@@ -100,6 +106,11 @@ func (p *presence) started(proc *sandbox.Process) {
 	if err != nil {
 		p.a.verbose("%v", err)
 		return
+	}
+	if p.memo != nil {
+		if err := p.entry.Keep(networkLabel, p.memo); err != nil {
+			p.a.verbose("nobody can join this sandbox's network: %v", err)
+		}
 	}
 	p.writeLog()
 	time.AfterFunc(keepSpecAfter, p.keepSpec)

@@ -49,7 +49,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 		return err
 	}
 	defer limits.close()
-	network, err := a.startNetwork(b)
+	network, err := a.startNetwork(b, host)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	if err := network.join(&options, plan.HasTerminal()); err != nil {
 		return err
 	}
-	presence.tell(network.facts)
+	presence.tell(network.facts, network.memo)
 	lap("waited for the network")
 	if err := session.options(&options); err != nil {
 		return err

