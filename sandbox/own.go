@@ -142,6 +142,7 @@ func (p pinDirectory) String() string {
 	return "make " + p.dest + " a mount point, so that it cannot be renamed"
 }
 func (p pinDirectory) lower(a *assembler) {
+	a.covered(p.dest)
 	at := a.open2(a.root, rel(p.dest), unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0, insideRoot)
 	m := a.fd(unix.SYS_OPEN_TREE, at, a.str(""), val(cloneTree|unix.AT_RECURSIVE))
 	a.op(unix.SYS_MOVE_MOUNT, m, a.str(""), at, a.str(""), val(ontoFD))

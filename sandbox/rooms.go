@@ -156,6 +156,7 @@ func (r attachRoom) String() string {
 }
 
 func (r attachRoom) lower(a *assembler) {
+	a.covered(r.dest)
 	at := a.open2(a.root, rel(r.dest), unix.O_PATH|unix.O_NOFOLLOW, 0, insideRoot)
 	a.op(unix.SYS_MOVE_MOUNT, val(r.fd), a.str(""), at, a.str(""), val(ontoFD))
 	a.close(at)

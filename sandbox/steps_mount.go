@@ -205,10 +205,43 @@ func (b bindMount) lower(a *assembler) {
 
 // attach moves a detached mount to a place inside, which is opened without following any link.
 func (a *assembler) attach(m arg, dest string) {
+	a.put(m, dest)
+	a.close(m)
+}
+
+// put is attach for a mount whose descriptor is still of use.
+func (a *assembler) put(m arg, dest string) {
+	a.covered(dest)
 	at := a.open2(a.root, rel(dest), unix.O_PATH|unix.O_NOFOLLOW, 0, insideRoot)
 	a.op(unix.SYS_MOVE_MOUNT, m, a.str(""), at, a.str(""), val(ontoFD))
 	a.close(at)
-	a.close(m)
+}
+
+// directory opens a canonical directory inside, or gives the descriptor of the one opened last when that is it: many
+// files and links are made in one directory, one after the other.
+func (a *assembler) directory(p string) arg {
+	if p == "/" {
+		return a.root
+	}
+	if a.recent.path != p {
+		a.forget()
+		a.recent.path, a.recent.fd = p, a.open2(a.root, rel(p), unix.O_PATH|unix.O_DIRECTORY, 0, insideRoot)
+	}
+	return a.recent.fd
+}
+
+// covered tells directory that its path may lead to another place now.
+func (a *assembler) covered(dest string) {
+	if p := a.recent.path; p == dest || dest == "/" || strings.HasPrefix(p, dest+"/") {
+		a.forget()
+	}
+}
+
+func (a *assembler) forget() {
+	if a.recent.path != "" {
+		a.close(a.recent.fd)
+		a.recent.path = ""
+	}
 }
 
 // rel is a canonical path as seen from the root's descriptor.
@@ -285,10 +318,7 @@ func (m mountPoint) String() string {
 }
 
 func (m mountPoint) lower(a *assembler) {
-	dir, opened := a.root, false
-	if m.below != "/" {
-		dir, opened = a.open2(a.root, rel(m.below), unix.O_PATH|unix.O_DIRECTORY, 0, insideRoot), true
-	}
+	dir, opened := a.directory(m.below), false
 	for i, name := range m.names {
 		last := i == len(m.names)-1
 		if last && m.file {
@@ -317,9 +347,7 @@ func (m makeLink) String() string {
 }
 
 func (m makeLink) lower(a *assembler) {
-	dir := a.open2(a.root, rel(m.below), unix.O_PATH|unix.O_DIRECTORY, 0, insideRoot)
-	a.op(unix.SYS_SYMLINKAT, a.str(m.target), dir, a.str(m.name)).tolerate(unix.EEXIST)
-	a.close(dir)
+	a.op(unix.SYS_SYMLINKAT, a.str(m.target), a.directory(m.below), a.str(m.name)).tolerate(unix.EEXIST)
 }
 
 // restrict sets attributes on a mount that is in place, once everything below it is made.
@@ -345,6 +373,7 @@ type coverReadonly struct{ dest string }
 
 func (c coverReadonly) String() string { return "cover " + c.dest + " with itself, read-only" }
 func (c coverReadonly) lower(a *assembler) {
+	a.covered(c.dest)
 	at := a.open2(a.root, rel(c.dest), unix.O_PATH|unix.O_NOFOLLOW, 0, insideRoot)
 	m := a.fd(unix.SYS_OPEN_TREE, at, a.str(""), val(cloneTree|unix.AT_RECURSIVE))
 	a.setAttr(m, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
@@ -358,6 +387,7 @@ type pivot struct{}
 
 func (pivot) String() string { return "pivot_root into the root and detach the old one" }
 func (pivot) lower(a *assembler) {
+	a.forget()
 	a.op(unix.SYS_FCHDIR, a.root)
 	a.op(unix.SYS_PIVOT_ROOT, a.str("."), a.str("."))
 	// What was stacked on the old root now lies on the new one, topmost first: the bundle's tmpfs, then the
@@ -379,15 +409,26 @@ type maskFile struct{ dest string }
 
 func (m maskFile) String() string { return "hide the file " + m.dest }
 func (m maskFile) lower(a *assembler) {
-	attr := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC)
-	a.attach(a.bindFrom(source{path: "/dev/null"}, attr, 0, false), m.dest)
+	const attr = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	a.mask(&a.fileMask, m.dest, func() arg { return a.bindFrom(source{path: "/dev/null"}, attr, 0, false) })
 }
 
-// maskDirectory lays an empty read-only tmpfs over a directory.
+// mask shows a mount at one more place inside: a copy of the one at the first place, attributes and all, which a
+// single call makes.
+func (a *assembler) mask(first *arg, dest string, make func() arg) {
+	if !first.slot {
+		*first = make()
+		a.put(*first, dest)
+		return
+	}
+	a.attach(a.fd(unix.SYS_OPEN_TREE, *first, a.str(""), val(cloneTree)), dest)
+}
+
+// maskDirectory lays an empty read-only tmpfs over a directory, the same one over all.
 type maskDirectory struct{ dest string }
 
 func (m maskDirectory) String() string { return "hide the directory " + m.dest }
 func (m maskDirectory) lower(a *assembler) {
-	attr := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
-	a.attach(a.newFS("tmpfs", []string{"mode=0555", "size=4k", "nr_inodes=2"}, attr), m.dest)
+	const attr = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	a.mask(&a.directoryMask, m.dest, func() arg { return a.newFS("tmpfs", []string{"mode=0555", "size=4k", "nr_inodes=2"}, attr) })
 }

@@ -50,6 +50,12 @@ type assembler struct {
 	free []uint8 // slots that may be used again
 	next uint8
 
+	fileMask      arg // the mounts that hide a file and a directory, once there are any
+	directoryMask arg
+	recent        struct { // see directory
+		path string
+		fd   arg
+	}
 	root, scratch    arg  // the new root and the bundle in memory, set by the steps that make them
 	hasScratch       bool // the bundle lies in memory
 	terminal         arg  // the slave of the sandbox's terminal, where there is one
