@@ -14,6 +14,12 @@ import (
 // character reaches the terminal (CVE-2023-28101).
 func (r *Resolved) Show(w io.Writer) error {
 	s := &shower{}
+	s.all(r)
+	_, err := io.WriteString(w, s.b.String())
+	return err
+}
+
+func (s *shower) all(r *Resolved) {
 	s.head(r)
 	s.namespaces(r)
 	s.filesystem(r)
@@ -32,20 +38,20 @@ func (r *Resolved) Show(w io.Writer) error {
 		}
 		s.close()
 	}
-	_, err := io.WriteString(w, s.b.String())
-	return err
 }
 
 // shower writes YAML with a comment behind each line.
 type shower struct {
 	b      strings.Builder
 	indent int
+	lines  []shownLine // the same again, for Diff
 }
 
 // commentColumn is where comments start, on lines that are not longer.
 const commentColumn = 60
 
 func (s *shower) line(text string, o Origin, note string) {
+	shown := shownLine{indent: s.indent, text: text}
 	text = strings.Repeat("  ", s.indent) + text
 	s.b.WriteString(text)
 	comment := printable(o.String())
@@ -55,7 +61,9 @@ func (s *shower) line(text string, o Origin, note string) {
 	if o.File != "" {
 		s.b.WriteString(strings.Repeat(" ", max(2, commentColumn-utf8.RuneCountInString(text))))
 		s.b.WriteString("# " + comment)
+		shown.origin = comment
 	}
+	s.lines = append(s.lines, shown)
 	s.b.WriteByte('\n')
 }
 

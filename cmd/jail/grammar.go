@@ -26,7 +26,10 @@ type grammar struct {
 	Stop     stopCmd     `cmd:"" help:"End running sandboxes: ask the programs first, then end what is left."`
 	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
 	Stats    statsCmd    `cmd:"" help:"Show what running sandboxes use, beside their limits."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what this machine offers to sandboxes, and what to type where something is missing."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
+	Edit     editCmd     `cmd:"" help:"Change a profile: a copy of your own, checked when it is saved."`
+	Diff     diffCmd     `cmd:"" help:"Compare what two profiles come to, key by key."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of profiles, for editors."`
 	Version  versionCmd  `cmd:"" help:"Print jail's version and what it was built with."`
 

@@ -54,6 +54,7 @@ const (
 	bold   = "1"
 	red    = "1;31"
 	yellow = "1;33"
+	green  = "1;32"
 	faint  = "2"
 )
 
