@@ -50,6 +50,9 @@ test: ## run all Go tests, as an ordinary user (as root: also those that need ro
 # Tests that drive bin/jail from outside run no code of jail's under the detector: they are left to `make test`.
 RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./desktop/... ./test/net/...
 
+docs: $(SECCOMP) $(GATEWAY) ## make the pages of the shipped profiles anew (docs/profiles), and what is parsed of them
+	go generate ./policy
+
 test-race: ## run the tests under the race detector
 	@test/deps build test
 	@$(MAKE) --no-print-directory build bin/as-user
@@ -125,5 +128,5 @@ bin/golangci-lint-$(GOLANGCI):
 	mv bin/.lint/golangci-lint $@
 	rmdir bin/.lint
 
-.PHONY: help deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell man install deb clean FORCE
+.PHONY: help docs deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell man install deb clean FORCE
 FORCE:

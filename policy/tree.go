@@ -15,7 +15,7 @@ import (
 // is not in it goes through the parser. So the file can be out of date (a test
 // says so) but never wrong.
 //
-//go:generate go test -run TestShippedTrees -update .
+//go:generate go test -run "^(TestShippedTrees|TestProfilePages)$" -update .
 //go:embed shipped.trees
 var shippedTrees string
 

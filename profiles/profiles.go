@@ -1,19 +1,18 @@
 // Package profiles holds the profiles that jail ships, embedded into the binary.
 //
 // Each file is also an example: it says beside every grant that is not obvious
-// why it is there. What builds on what:
+// why it is there. What is only a part of others lies in fragments:
 //
-//	base ── default        nothing but the system's programs, and a home that is thrown away
-//	     ├─ shell          an interactive shell with a home of its own
-//	     ├─ build          compilers and package builds in the current folder
-//	     └─ desktop        windows, fonts, themes
-//	         ├─ document   viewers
-//	         └─ browser ── firefox, chromium
+//	base       the system's programs; tool: and the current folder
+//	desktop    windows, fonts, themes; sound, graphics, electron beside it
+//	internet   public addresses; web: their web sites; registries: hosts by name
+//	project    the current folder to work on; toolchains, no-secrets beside it
 package profiles
 
 import "embed"
 
-// Files are the shipped profiles, NAME.yaml each.
+// Files are the shipped profiles, NAME.yaml or fragments/NAME.yaml each, and the
+// file programs, an index of the programs they are for ('make docs' writes it).
 //
 //go:embed programs *.yaml fragments/*.yaml
 var Files embed.FS
