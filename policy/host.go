@@ -2,7 +2,7 @@ package policy
 
 import (
 	"errors"
-	"io"
+
 	"io/fs"
 	"os"
 	"os/user"
@@ -226,67 +226,68 @@ func (OSFS) ReadDir(path string) ([]string, error) {
 // where a profile is expected cannot make jail wait, and checks the type on the
 // open descriptor.
 func (OSFS) ReadFile(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readRegular(f, path, limit)
+	text, _, err := readRegular(path, 0, limit)
+	return text, err
 }
 
 // ReadPlain reads a regular file and no symlink.
 func (OSFS) ReadPlain(path string, limit int64) ([]byte, FileStat, error) {
-	// A bare open: this file is looked for at every start and hardly ever there.
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
-	for err == syscall.EINTR {
-		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
-	}
-	if err == syscall.ELOOP {
+	text, st, err := readRegular(path, syscall.O_NOFOLLOW, limit)
+	if errors.Is(err, syscall.ELOOP) {
 		err = ErrNotRegular
 	}
-	if err != nil {
-		return nil, FileStat{}, err
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(fd, &st); err != nil {
-		return nil, FileStat{}, err
-	}
-	text, err := readRegular(f, path, limit)
-	return text, fileStat(&st), err
+	return text, st, err
 }
 
-func readRegular(f *os.File, path string, limit int64) ([]byte, error) {
-	st, err := f.Stat()
+// readRegular makes the bare calls: package os would set up its poller for the
+// first file, which costs a start more than reading does.
+func readRegular(path string, flags int, limit int64) ([]byte, FileStat, error) {
+	fail := func(op string, err error) ([]byte, FileStat, error) {
+		return nil, FileStat{}, &fs.PathError{Op: op, Path: path, Err: err}
+	}
+	fd, err := retry(func() (int, error) {
+		return syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_CLOEXEC|flags, 0)
+	})
 	if err != nil {
-		return nil, err
+		return fail("open", err)
 	}
-	if !st.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrNotRegular}
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return fail("stat", err)
 	}
-	if st.Size() > limit {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+	switch {
+	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:
+		return fail("read", ErrNotRegular)
+	case st.Size > limit:
+		return fail("read", ErrTooLarge)
 	}
-	text := make([]byte, 0, st.Size()+1)
-	r := io.LimitReader(f, limit+1)
+	text := make([]byte, 0, st.Size+1) // one more, so that the end is found without growing
 	for {
 		if len(text) == cap(text) {
-			text = append(text, 0)[:len(text)]
+			text = slices.Grow(text, 4096)
 		}
-		n, err := r.Read(text[len(text):cap(text)])
-		text = text[:len(text)+n]
-		if err == io.EOF {
-			break
+		n, err := retry(func() (int, error) { return syscall.Read(fd, text[len(text):cap(text)]) })
+		switch {
+		case err != nil:
+			return fail("read", err)
+		case n == 0:
+			return text, fileStat(&st), nil
 		}
-		if err != nil {
-			return nil, err
+		if text = text[:len(text)+n]; int64(len(text)) > limit { // it grew
+			return fail("read", ErrTooLarge)
 		}
 	}
-	if int64(len(text)) > limit {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+}
+
+// retry repeats a call for as long as a signal comes in between.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != syscall.EINTR {
+			return n, err
+		}
 	}
-	return text, nil
 }
 
 // Access calls faccessat(2) with the real ids.

@@ -45,6 +45,7 @@ func contenders(tree, work, only string) (found []contender, missing []string, e
 		{jailSame, []string{jail, "--profile", same, "/bin/true"}},
 		{wayOf(limits), limits},
 		{jailBrowser, []string{jail, "--profile", "browser", "/bin/true"}},
+		{"jail, browser, no network", []string{jail, "--profile", filepath.Join(tree, "test", "bench", "browser-none.yaml"), "/bin/true"}},
 		{bubblewrap, strings.Fields("bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp /bin/true")},
 		{"nsjail", strings.Fields("nsjail --mode o --really_quiet --bindmount_ro / --tmpfsmount /tmp -- /bin/true")},
 		{"crun, jail's bundle", []string{"crun", "--cgroup-manager", "disabled", "--root", state + "-crun", "run", "--bundle", bundle, "jail-bench-crun"}},
