@@ -331,7 +331,7 @@ var capabilityNames = [...]string{
 // layers are what `enforcement` can name, with a text for the reference. A layer
 // that is not here is always required.
 var layers = [...][2]string{
-	{"landlock", "the second barrier on files, by Landlock (Linux 5.13)"},
+	{"landlock", "the second barrier on files, by Landlock (Linux 5.19)"},
 	{"seccomp", "the filter of system calls"},
 	{"limits", "the cgroup limits"},
 	{"egress", "the rules of what may leave the network"},

@@ -53,6 +53,7 @@ type TreeEntry struct {
 // Annotations through which a configuration says what OCI has no field for. docs/how-it-works.md lists them.
 const (
 	annotationPrefix      = "dev.jail."
+	annotationProfile     = annotationPrefix + "profile"
 	annotationOrigins     = annotationPrefix + "origins"
 	annotationEnforcement = annotationPrefix + "enforcement"
 	annotationSymlinks    = annotationPrefix + "symlinks"

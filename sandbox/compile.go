@@ -48,6 +48,7 @@ type compiler struct {
 	namespaces map[specs.LinuxNamespaceType]string // the wanted ones, with the path to join or ""
 	inMemory   bool
 	late       []plannedStep // what must wait until every mount point is made
+	restricted bool          // Landlock rules are made
 }
 
 // Compile turns a bundle into a plan. It decides everything and does nothing: the same bundle and facts give
@@ -55,7 +56,7 @@ type compiler struct {
 func Compile(b *Bundle, f *Facts) (*Plan, error) {
 	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true}, tree: newInside(f.Files), inMemory: b.Dir == ""}
 	for _, part := range []func() error{
-		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.rooms, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts,
+		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.rooms, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts, c.landlock,
 		c.split, c.process, c.privileges, c.execute,
 	} {
 		if err := part(); err != nil {

@@ -187,7 +187,7 @@ func (c *compiler) mount(i int, m specs.Mount) error {
 		return err
 	}
 	attr := o.attr
-	cv := &cover{kind: coverOpaque}
+	cv := &cover{kind: coverOpaque, fstype: m.Type}
 	step := newMount{fstype: m.Type, params: o.params, dest: dest}
 	switch m.Type {
 	case "tmpfs":
@@ -355,7 +355,7 @@ func (c *compiler) bind(pointer string, m specs.Mount, o mountOptions) error {
 	if err != nil {
 		return err
 	}
-	cv := &cover{kind: coverHost, hosts: []string{src.path}, writable: !o.readonly, file: !mode.IsDir()}
+	cv := &cover{kind: coverHost, hosts: []string{src.path}, writable: !o.readonly, file: !mode.IsDir(), device: mode&fs.ModeDevice != 0}
 	if src.inBundle {
 		cv.kind = coverOpaque
 	}
@@ -477,7 +477,7 @@ func (c *compiler) device(p, pointer string, byDefault bool) error {
 	if err != nil {
 		return err
 	}
-	c.tree.cover(dest, &cover{kind: coverOpaque, file: true})
+	c.tree.cover(dest, &cover{kind: coverOpaque, file: true, device: true})
 	c.plan.add(inSetup, c.origin(pointer), bindMount{source: source{path: p}, dest: dest, attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC})
 	return nil
 }

@@ -239,6 +239,9 @@ func (c *compiler) privileges() error {
 	if p.NoNewPrivileges {
 		c.plan.add(inProgram, c.origin("/process/noNewPrivileges"), noNewPrivileges{})
 	}
+	if c.restricted {
+		c.plan.add(inProgram, c.origin("/annotations/"+annotationEnforcement), enforceRuleset{})
+	}
 	if f := c.spec.Linux.Seccomp; f != nil {
 		c.plan.Seccomp = f
 		c.plan.add(inProgram, c.origin("/linux/seccomp"), filterStep(f))

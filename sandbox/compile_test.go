@@ -25,7 +25,7 @@ func fakeFacts() *Facts {
 	for _, d := range []string{"null", "zero", "full", "random", "urandom", "tty", "kvm"} {
 		files["/dev/"+d] = "device"
 	}
-	return &Facts{UID: 1000, GID: 1000, LastCap: 40, Files: files, NoFile: unix.Rlimit{Cur: 4095, Max: 4096}}
+	return &Facts{UID: 1000, GID: 1000, LastCap: 40, Files: files, NoFile: unix.Rlimit{Cur: 4095, Max: 4096}, Landlock: 7}
 }
 
 func fixedBundle() *Bundle {

@@ -20,6 +20,8 @@ type Facts struct {
 	// NoSetgroups says that root is root of a user namespace that its maker could only map his own ids into, as a
 	// container without subordinate ids is: setgroups(2) is off there for good, and below it (user_namespaces(7)).
 	NoSetgroups bool
+	Landlock    int       // version of the kernel's Landlock, 0 for none
+	Streams     [3]Stream // the caller's standard streams
 }
 
 // Files is the part of a file system that decisions are made from. Nothing is ever opened through it.
@@ -32,7 +34,7 @@ type Files interface {
 
 // Gather collects the facts about this machine.
 func Gather() (*Facts, error) {
-	f := &Facts{UID: os.Getuid(), GID: os.Getgid(), Files: hostFiles{}}
+	f := &Facts{UID: os.Getuid(), GID: os.Getgid(), Files: hostFiles{}, Landlock: landlockABI(), Streams: standardStreams()}
 	groups, err := os.Getgroups()
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ type cover struct {
 	upper    string   // of an overlay: the one of hosts that takes what is written
 	writable bool     // the program can write below it
 	file     bool     // a single file, socket or device
+	device   bool     // a device node
+	fstype   string   // of a kernel file system
 }
 
 type coverKind int

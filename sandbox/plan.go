@@ -24,6 +24,8 @@ type Plan struct {
 	terminal     bool
 	orphans      bool // without a pid namespace processes may outlive the program
 
+	// Warnings name protection that was preferred and cannot be had on this machine.
+	Warnings []string
 	// DieWithParent asks that the sandbox ends when jail's own parent does.
 	DieWithParent bool
 	// Timeout ends the sandbox; 0 is never.

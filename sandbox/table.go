@@ -58,6 +58,7 @@ type assembler struct {
 	}
 	root, scratch    arg  // the new root and the bundle in memory, set by the steps that make them
 	hasScratch       bool // the bundle lies in memory
+	ruleset          arg  // the Landlock rules, where there are any
 	terminal         arg  // the slave of the sandbox's terminal, where there is one
 	program          arg  // the program's process id in pid 1, from the fork
 	forkRow, execRow int

@@ -136,7 +136,14 @@ func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config) (*sandbox.Plan, 
 		return nil, err
 	}
 	b.GivenNetwork = network != nil
-	return sandbox.Compile(b, facts)
+	plan, err := sandbox.Compile(b, facts)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range plan.Warnings {
+		a.err.line(yellow, "jail: warning:", text, "")
+	}
+	return plan, nil
 }
 
 // unenforced refuses a bundle that asks for protection which nothing here would apply: it would run

@@ -1,0 +1,309 @@
+package sandbox
+
+import (
+	"cmp"
+	"errors"
+	"path"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// The second barrier, landlock(7). The mounts decide what is there; these rules, which the kernel checks in another
+// place and which no process can lift, say once more what may be done with it: everything below the sandbox's root may
+// be read, and changed only where the mounts allow it. A file that the program gets at past its root, by a descriptor
+// that leaked or a mistake of the kernel's, lies below no rule and cannot be opened (CVE-2024-21626).
+//
+// Landlock knows no way to tell the loopback from other addresses, so TCP ports are the network namespace's and the
+// egress rules' business.
+
+// Rights to files, by what a rule is for.
+const (
+	readRights  = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	writeRights = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	makeRights  = unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR |
+		unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK |
+		unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
+	deviceRights = unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	// What a rule on anything but a directory may hold.
+	fileRights = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | writeRights | deviceRights
+)
+
+// A landlockPolicy is what the rules will say, for one version of the kernel's interface.
+type landlockPolicy struct {
+	handled, scoped uint64
+	rules           []landlockRule // parents first
+}
+
+// landlockRule grants rights to a canonical path and all below it.
+type landlockRule struct {
+	path   string
+	rights uint64
+	dir    bool
+}
+
+// landlock decides on the second barrier: its rules follow from the mounts.
+func (c *compiler) landlock() error {
+	level := c.levels["landlock"]
+	foreign := level == "" && c.spec.Annotations[annotationProfile] == ""
+	if level == "off" {
+		return nil
+	}
+	reason, hint := "", ""
+	switch abi := c.facts.Landlock; {
+	case abi < 1:
+		reason, hint = "this kernel has no Landlock, or it is switched off", "Linux 5.19 or later, with landlock among the security modules (boot parameter lsm=); or enforcement: {landlock: prefer}"
+	case abi < 2:
+		// Version 1 refuses every rename and link between two directories.
+		reason, hint = "this kernel's Landlock lets no file be moved to another folder", "Linux 5.19 or later; or enforcement: {landlock: prefer}"
+	case !c.spec.Process.NoNewPrivileges && !c.keeps("CAP_SYS_ADMIN"):
+		reason, hint = "it needs no_new_privs, or CAP_SYS_ADMIN in the program's hands", "leave no-new-privileges on; or enforcement: {landlock: prefer}"
+	case c.grantsMounting():
+		reason, hint = "the profile lets the program mount file systems, which Landlock does not", "take the mount calls out of syscalls.allow; or enforcement: {landlock: off}"
+	}
+	if reason != "" {
+		if foreign {
+			return nil // a bundle made elsewhere cannot ask for what OCI does not know
+		}
+		if level == "prefer" {
+			c.plan.Warnings = append(c.plan.Warnings, "runs without the second barrier on files: "+reason)
+			return nil
+		}
+		return c.fail("/annotations/"+annotationEnforcement, "enforcement.landlock", errors.New(reason), hint)
+	}
+	c.restricted = true
+	c.plan.add(inSetup, "", makeRuleset{c.landlockPolicy(), c.facts.Streams})
+	c.plan.add(inReaper, "", closeRuleset{})
+	return nil
+}
+
+// grantsMounting tells whether the program could mount something: the filter lets it, and it has the capability or can
+// make a user namespace in which it would.
+func (c *compiler) grantsMounting() bool {
+	if !slices.ContainsFunc([]string{"mount", "move_mount", "pivot_root", "umount2"}, func(call string) bool { return !c.denies(call) }) {
+		return false
+	}
+	return c.keeps("CAP_SYS_ADMIN") || c.grantsUserNamespaces()
+}
+
+// keeps tells whether the program has a capability.
+func (c *compiler) keeps(name string) bool {
+	caps := c.spec.Process.Capabilities
+	return caps != nil && slices.Contains(caps.Effective, name)
+}
+
+func (c *compiler) landlockPolicy() landlockPolicy {
+	abi := c.facts.Landlock
+	p := landlockPolicy{handled: readRights | makeRights | writeRights | deviceRights}
+	if abi < 3 {
+		p.handled &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	}
+	if abi < 5 {
+		p.handled &^= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	}
+	if abi >= 6 {
+		// Namespaces of the sandbox's own hold both already.
+		if !c.has(specs.NetworkNamespace) || c.namespaces[specs.NetworkNamespace] != "" {
+			p.scoped |= unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
+		}
+		if !c.has(specs.PIDNamespace) {
+			p.scoped |= unix.LANDLOCK_SCOPE_SIGNAL
+		}
+	}
+	readonly := map[string]bool{}
+	for _, late := range c.late {
+		if r, ok := late.step.(restrict); ok && r.attr&unix.MOUNT_ATTR_RDONLY != 0 {
+			readonly[r.dest] = true
+		}
+	}
+	p.rules = []landlockRule{{"/", readRights, true}}
+	for at, cv := range c.tree.mounts {
+		rights := cv.rights(at)
+		if readonly[at] {
+			rights = 0
+		}
+		if cv.file {
+			rights &= fileRights
+		}
+		if rights &= p.handled; rights != 0 {
+			p.rules = append(p.rules, landlockRule{at, rights, !cv.file})
+		}
+	}
+	slices.SortFunc(p.rules, func(a, b landlockRule) int {
+		return cmp.Or(strings.Compare(a.path, b.path), cmp.Compare(b.rights, a.rights))
+	})
+	p.rules = withoutImplied(p.rules)
+	return p
+}
+
+// withoutImplied leaves rules out that grant no more than those above them: rights add up along a path, through mounts
+// too.
+func withoutImplied(rules []landlockRule) []landlockRule {
+	above := map[string]uint64{}
+	var out []landlockRule
+	for _, r := range rules {
+		var granted uint64
+		for at := r.path; ; at = path.Dir(at) {
+			granted |= above[at]
+			if at == "/" {
+				break
+			}
+		}
+		if r.rights&^granted != 0 {
+			above[r.path] |= r.rights
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// rights are those that the mount at a path gives beyond reading.
+func (c *cover) rights(at string) uint64 {
+	var rights uint64
+	switch {
+	case c.fstype == "proc":
+		rights = writeRights // what of it may be written is decided there, by uid
+	case c.fstype == "devpts" || c.device:
+		rights = writeRights | deviceRights
+	case c.fstype == "mqueue", c.kind == coverOwn, c.writable:
+		rights = writeRights | makeRights
+	}
+	if at == "/dev" || strings.HasPrefix(at, "/dev/") {
+		rights |= deviceRights
+	}
+	return rights
+}
+
+// makeRuleset makes the Landlock rules while the process may still open every mount. The descriptor of the rules goes
+// with the fork to the program and is closed by execve(2).
+type makeRuleset struct {
+	policy  landlockPolicy
+	streams [3]Stream
+}
+
+func (m makeRuleset) String() string {
+	var writable []string
+	for _, r := range m.policy.rules {
+		if r.rights&unix.LANDLOCK_ACCESS_FS_WRITE_FILE != 0 {
+			writable = append(writable, r.path)
+		}
+	}
+	s := "make Landlock rules: read everything, change only " + strings.Join(writable, ", ")
+	if len(writable) == 0 {
+		s = "make Landlock rules: read everything, change nothing"
+	}
+	if m.policy.scoped&unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET != 0 {
+		s += "; no abstract socket of the host"
+	}
+	if m.policy.scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0 {
+		s += "; no signal to a process outside"
+	}
+	return s
+}
+
+func (m makeRuleset) lower(a *assembler) {
+	// Fields that are zero may be unknown to the kernel: landlock_create_ruleset(2), size.
+	attr := &unix.LandlockRulesetAttr{Handled_access_fs: m.policy.handled, Scoped: m.policy.scoped}
+	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
+	if m.policy.scoped == 0 {
+		size = unsafe.Sizeof(attr.Handled_access_fs)
+	}
+	a.ruleset = a.fd(unix.SYS_LANDLOCK_CREATE_RULESET, ptr(a, attr), val(size), val(0))
+	for _, r := range m.policy.rules {
+		dir := 0
+		if r.dir {
+			dir = unix.O_DIRECTORY
+		}
+		at := a.open2(cwd, path.Clean(r.path), unix.O_PATH|unix.O_NOFOLLOW|dir, 0, noLinks)
+		a.allow(at, r.rights)
+		a.close(at)
+	}
+	// A program may open its streams once more, by /dev/stdout; what lies outside of the root can only be granted by the
+	// stream itself, and no more of it than the stream gives. Pipes and sockets are nobody's to restrict.
+	for fd, s := range m.streams {
+		if rights := s.rights() & m.policy.handled; rights != 0 && !a.console.replaced[fd] {
+			a.allow(val(fd), rights).tolerate(unix.EBADF, unix.EBADFD, unix.EINVAL)
+		}
+	}
+}
+
+// landlockPathBeneath is struct landlock_path_beneath_attr, which is packed. The descriptor is filled in by the row,
+// from a slot: it lies at an offset of eight bytes.
+type landlockPathBeneath struct {
+	rights uint64
+	parent int32
+	_      int32
+}
+
+// allow adds one rule.
+func (a *assembler) allow(fd arg, rights uint64) *call {
+	rule := landlockPathBeneath{rights: rights}
+	attr := ptr(a, &rule)
+	a.op(opStore, arg{v: attr.v + unsafe.Offsetof(rule.parent)}, fd)
+	return a.op(unix.SYS_LANDLOCK_ADD_RULE, a.ruleset, val(unix.LANDLOCK_RULE_PATH_BENEATH), attr, val(0))
+}
+
+// closeRuleset takes the rules out of pid 1's hands.
+type closeRuleset struct{}
+
+func (closeRuleset) String() string     { return "close the Landlock rules" }
+func (closeRuleset) lower(a *assembler) { a.op(unix.SYS_CLOSE, a.ruleset) }
+
+// enforceRuleset puts the rules in force for the program and all that it starts: landlock_restrict_self(2).
+type enforceRuleset struct{}
+
+func (enforceRuleset) String() string { return "put the Landlock rules in force" }
+func (enforceRuleset) lower(a *assembler) {
+	a.op(unix.SYS_LANDLOCK_RESTRICT_SELF, a.ruleset, val(0))
+}
+
+// A Stream is what a standard stream of the caller's is.
+type Stream struct {
+	Read, Write bool
+	Regular     bool // a file; else a device. Pipes and sockets have neither right
+}
+
+func (s Stream) rights() uint64 {
+	var rights uint64
+	if s.Read {
+		rights |= unix.LANDLOCK_ACCESS_FS_READ_FILE
+	}
+	if s.Write {
+		rights |= writeRights
+	}
+	if !s.Regular && rights != 0 {
+		rights |= deviceRights
+	}
+	return rights
+}
+
+// landlockABI is the version of the kernel's interface, 0 for none.
+func landlockABI() int {
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+	if errno != 0 {
+		return 0
+	}
+	return int(abi)
+}
+
+// standardStreams looks at descriptors 0, 1 and 2.
+func standardStreams() (all [3]Stream) {
+	for fd := range all {
+		var st unix.Stat_t
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || unix.Fstat(fd, &st) != nil || flags&unix.O_PATH != 0 {
+			continue
+		}
+		kind := st.Mode & unix.S_IFMT
+		if kind != unix.S_IFREG && kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+			continue
+		}
+		mode := flags & unix.O_ACCMODE
+		all[fd] = Stream{Read: mode != unix.O_WRONLY, Write: mode != unix.O_RDONLY, Regular: kind == unix.S_IFREG}
+	}
+	return all
+}
