@@ -48,7 +48,6 @@ type compiler struct {
 	namespaces map[specs.LinuxNamespaceType]string // the wanted ones, with the path to join or ""
 	inMemory   bool
 	late       []plannedStep // what must wait until every mount point is made
-	restricted bool          // Landlock rules are made
 }
 
 // Compile turns a bundle into a plan. It decides everything and does nothing: the same bundle and facts give

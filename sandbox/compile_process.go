@@ -239,7 +239,7 @@ func (c *compiler) privileges() error {
 	if p.NoNewPrivileges {
 		c.plan.add(inProgram, c.origin("/process/noNewPrivileges"), noNewPrivileges{})
 	}
-	if c.restricted {
+	if c.plan.landlock != nil {
 		c.plan.add(inProgram, c.origin("/annotations/"+annotationEnforcement), enforceRuleset{})
 	}
 	if f := c.spec.Linux.Seccomp; f != nil {

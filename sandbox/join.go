@@ -25,7 +25,7 @@ type Namespace struct {
 func CompileJoin(b *Bundle, f *Facts) (*Plan, error) {
 	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true, joining: true}, tree: newInside(f.Files)}
 	for _, part := range []func() error{
-		c.annotations, c.check, c.noteNamespaces, c.enter, c.part, c.process, c.privileges, c.execute,
+		c.annotations, c.check, c.noteNamespaces, c.enter, c.restrictAsBefore, c.part, c.process, c.privileges, c.execute,
 	} {
 		if err := part(); err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"path"
 	"slices"
@@ -34,15 +35,15 @@ const (
 
 // A landlockPolicy is what the rules will say, for one version of the kernel's interface.
 type landlockPolicy struct {
-	handled, scoped uint64
-	rules           []landlockRule // parents first
+	Handled, Scoped uint64
+	Rules           []landlockRule // parents first
 }
 
 // landlockRule grants rights to a canonical path and all below it.
 type landlockRule struct {
-	path   string
-	rights uint64
-	dir    bool
+	Path   string
+	Rights uint64
+	Dir    bool
 }
 
 // landlock decides on the second barrier: its rules follow from the mounts.
@@ -74,9 +75,44 @@ func (c *compiler) landlock() error {
 		}
 		return c.fail("/annotations/"+annotationEnforcement, "enforcement.landlock", errors.New(reason), hint)
 	}
-	c.restricted = true
-	c.plan.add(inSetup, "", makeRuleset{c.landlockPolicy(), c.facts.Streams})
+	c.restrict(c.landlockPolicy())
+	return nil
+}
+
+// restrict plans the making of rules; privileges puts them in force.
+func (c *compiler) restrict(p landlockPolicy) {
+	c.plan.landlock = &p
+	c.plan.add(inSetup, "", makeRuleset{p, c.facts.Streams})
 	c.plan.add(inReaper, "", closeRuleset{})
+}
+
+// AnnotationLandlock carries the rules of a running sandbox to those that join it, which cannot tell any more what its
+// mounts were made from.
+const AnnotationLandlock = annotationPrefix + "landlock"
+
+// Landlock gives the rules in force as the value of AnnotationLandlock, "" for none.
+func (p *Plan) Landlock() string {
+	if p.landlock == nil {
+		return ""
+	}
+	text, err := json.Marshal(p.landlock)
+	if err != nil {
+		panic("sandbox: rules of Landlock: " + err.Error()) // numbers and texts always encode
+	}
+	return string(text)
+}
+
+// restrictAsBefore takes the rules that the sandbox was started with.
+func (c *compiler) restrictAsBefore() error {
+	text, ok := c.spec.Annotations[AnnotationLandlock]
+	if !ok {
+		return nil
+	}
+	var p landlockPolicy
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return c.fail("/annotations", AnnotationLandlock, err)
+	}
+	c.restrict(p)
 	return nil
 }
 
@@ -97,20 +133,20 @@ func (c *compiler) keeps(name string) bool {
 
 func (c *compiler) landlockPolicy() landlockPolicy {
 	abi := c.facts.Landlock
-	p := landlockPolicy{handled: readRights | makeRights | writeRights | deviceRights}
+	p := landlockPolicy{Handled: readRights | makeRights | writeRights | deviceRights}
 	if abi < 3 {
-		p.handled &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+		p.Handled &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	}
 	if abi < 5 {
-		p.handled &^= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+		p.Handled &^= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 	}
 	if abi >= 6 {
 		// Namespaces of the sandbox's own hold both already.
 		if !c.has(specs.NetworkNamespace) || c.namespaces[specs.NetworkNamespace] != "" {
-			p.scoped |= unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
+			p.Scoped |= unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
 		}
 		if !c.has(specs.PIDNamespace) {
-			p.scoped |= unix.LANDLOCK_SCOPE_SIGNAL
+			p.Scoped |= unix.LANDLOCK_SCOPE_SIGNAL
 		}
 	}
 	readonly := map[string]bool{}
@@ -119,7 +155,7 @@ func (c *compiler) landlockPolicy() landlockPolicy {
 			readonly[r.dest] = true
 		}
 	}
-	p.rules = []landlockRule{{"/", readRights, true}}
+	p.Rules = []landlockRule{{"/", readRights, true}}
 	for at, cv := range c.tree.mounts {
 		rights := cv.rights(at)
 		if readonly[at] {
@@ -128,14 +164,14 @@ func (c *compiler) landlockPolicy() landlockPolicy {
 		if cv.file {
 			rights &= fileRights
 		}
-		if rights &= p.handled; rights != 0 {
-			p.rules = append(p.rules, landlockRule{at, rights, !cv.file})
+		if rights &= p.Handled; rights != 0 {
+			p.Rules = append(p.Rules, landlockRule{at, rights, !cv.file})
 		}
 	}
-	slices.SortFunc(p.rules, func(a, b landlockRule) int {
-		return cmp.Or(strings.Compare(a.path, b.path), cmp.Compare(b.rights, a.rights))
+	slices.SortFunc(p.Rules, func(a, b landlockRule) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(b.Rights, a.Rights))
 	})
-	p.rules = withoutImplied(p.rules)
+	p.Rules = withoutImplied(p.Rules)
 	return p
 }
 
@@ -146,14 +182,14 @@ func withoutImplied(rules []landlockRule) []landlockRule {
 	var out []landlockRule
 	for _, r := range rules {
 		var granted uint64
-		for at := r.path; ; at = path.Dir(at) {
+		for at := r.Path; ; at = path.Dir(at) {
 			granted |= above[at]
 			if at == "/" {
 				break
 			}
 		}
-		if r.rights&^granted != 0 {
-			above[r.path] |= r.rights
+		if r.Rights&^granted != 0 {
+			above[r.Path] |= r.Rights
 			out = append(out, r)
 		}
 	}
@@ -186,19 +222,19 @@ type makeRuleset struct {
 
 func (m makeRuleset) String() string {
 	var writable []string
-	for _, r := range m.policy.rules {
-		if r.rights&unix.LANDLOCK_ACCESS_FS_WRITE_FILE != 0 {
-			writable = append(writable, r.path)
+	for _, r := range m.policy.Rules {
+		if r.Rights&unix.LANDLOCK_ACCESS_FS_WRITE_FILE != 0 {
+			writable = append(writable, r.Path)
 		}
 	}
 	s := "make Landlock rules: read everything, change only " + strings.Join(writable, ", ")
 	if len(writable) == 0 {
 		s = "make Landlock rules: read everything, change nothing"
 	}
-	if m.policy.scoped&unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET != 0 {
+	if m.policy.Scoped&unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET != 0 {
 		s += "; no abstract socket of the host"
 	}
-	if m.policy.scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0 {
+	if m.policy.Scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0 {
 		s += "; no signal to a process outside"
 	}
 	return s
@@ -206,25 +242,25 @@ func (m makeRuleset) String() string {
 
 func (m makeRuleset) lower(a *assembler) {
 	// Fields that are zero may be unknown to the kernel: landlock_create_ruleset(2), size.
-	attr := &unix.LandlockRulesetAttr{Handled_access_fs: m.policy.handled, Scoped: m.policy.scoped}
+	attr := &unix.LandlockRulesetAttr{Handled_access_fs: m.policy.Handled, Scoped: m.policy.Scoped}
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
-	if m.policy.scoped == 0 {
+	if m.policy.Scoped == 0 {
 		size = unsafe.Sizeof(attr.Handled_access_fs)
 	}
 	a.ruleset = a.fd(unix.SYS_LANDLOCK_CREATE_RULESET, ptr(a, attr), val(size), val(0))
-	for _, r := range m.policy.rules {
+	for _, r := range m.policy.Rules {
 		dir := 0
-		if r.dir {
+		if r.Dir {
 			dir = unix.O_DIRECTORY
 		}
-		at := a.open2(cwd, path.Clean(r.path), unix.O_PATH|unix.O_NOFOLLOW|dir, 0, noLinks)
-		a.allow(at, r.rights)
+		at := a.open2(cwd, path.Clean(r.Path), unix.O_PATH|unix.O_NOFOLLOW|dir, 0, noLinks)
+		a.allow(at, r.Rights)
 		a.close(at)
 	}
 	// A program may open its streams once more, by /dev/stdout; what lies outside of the root can only be granted by the
 	// stream itself, and no more of it than the stream gives. Pipes and sockets are nobody's to restrict.
 	for fd, s := range m.streams {
-		if rights := s.rights() & m.policy.handled; rights != 0 && !a.console.replaced[fd] {
+		if rights := s.rights() & m.policy.Handled; rights != 0 && !a.console.replaced[fd] {
 			a.allow(val(fd), rights).tolerate(unix.EBADF, unix.EBADFD, unix.EINVAL)
 		}
 	}

@@ -127,12 +127,12 @@ func TestLandlockFitsTheKernelAndTheNamespaces(t *testing.T) {
 			t.Fatal(err)
 		}
 		rules := rulesOf(plan)
-		if rules.handled != c.handled || rules.scoped != c.scoped {
-			t.Errorf("version %d without %v: handled %#x scoped %#x, want %#x %#x", c.abi, c.drop, rules.handled, rules.scoped, c.handled, c.scoped)
+		if rules.Handled != c.handled || rules.Scoped != c.scoped {
+			t.Errorf("version %d without %v: handled %#x scoped %#x, want %#x %#x", c.abi, c.drop, rules.Handled, rules.Scoped, c.handled, c.scoped)
 		}
-		for _, r := range rules.rules {
-			if r.rights&^rules.handled != 0 || !r.dir && r.rights&^fileRights != 0 {
-				t.Errorf("version %d: the kernel refuses the rights %#x on %s", c.abi, r.rights, r.path)
+		for _, r := range rules.Rules {
+			if r.Rights&^rules.Handled != 0 || !r.Dir && r.Rights&^fileRights != 0 {
+				t.Errorf("version %d: the kernel refuses the rights %#x on %s", c.abi, r.Rights, r.Path)
 			}
 		}
 	}
@@ -149,8 +149,8 @@ func TestLandlockRulesFollowTheMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]uint64{}
-	for _, r := range rulesOf(plan).rules {
-		got[r.path] = r.rights
+	for _, r := range rulesOf(plan).Rules {
+		got[r.Path] = r.Rights
 	}
 	want := map[string]uint64{
 		"/":      readRights,

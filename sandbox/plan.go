@@ -22,7 +22,8 @@ type Plan struct {
 	idmap        *idMaps
 	rooms        []string // names of the rooms that a start must be handed
 	terminal     bool
-	orphans      bool // without a pid namespace processes may outlive the program
+	landlock     *landlockPolicy // nil for none
+	orphans      bool            // without a pid namespace processes may outlive the program
 
 	// Warnings name protection that was preferred and cannot be had on this machine.
 	Warnings []string

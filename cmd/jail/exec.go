@@ -143,7 +143,7 @@ func (a *app) join(box *running.Sandbox, args []string, flags joinFlags) error {
 	}
 	lap("planned to join %s", box.Name)
 	status, err := plan.Run(options, [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(text string) { a.err.line(yellow, "jail:", text, "") })
-	if (err != nil || status.Signal == unix.SIGKILL) && box.WaitInside(500*time.Millisecond) {
+	if (err != nil || status.Signal == unix.SIGKILL) && box.WaitInside(2*time.Second) {
 		a.err.line(yellow, "jail:", fmt.Sprintf("the sandbox %s has ended", box.Name), "")
 	}
 	return a.ended(status, err, lap)

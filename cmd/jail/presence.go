@@ -28,6 +28,7 @@ const keepSpecAfter = 250 * time.Millisecond
 type presence struct {
 	a     *app
 	spec  *specs.Spec
+	plan  *sandbox.Plan
 	state running.State
 	entry *running.Entry
 	mu    sync.Mutex // entry, state and log, once the sandbox runs
@@ -69,8 +70,8 @@ func (p *presence) writeLog() {
 
 // announce readies what others will find. A name that the user has given is claimed now, before anything starts;
 // all else waits until the sandbox is on its way.
-func (a *app) announce(spec *specs.Spec) (*presence, error) {
-	p := &presence{a: a, spec: spec, state: running.State{
+func (a *app) announce(spec *specs.Spec, plan *sandbox.Plan) (*presence, error) {
+	p := &presence{a: a, spec: spec, plan: plan, state: running.State{
 		Name: spec.Annotations[annotationName], Profile: spec.Annotations[annotationProfile],
 		Args: spec.Process.Args, Terminal: spec.Process.Terminal, Network: networkFacts(spec), Jail: version,
 	}}
@@ -118,7 +119,14 @@ func (p *presence) started(proc *sandbox.Process) {
 
 // keepSpec writes the spec down for those who join.
 func (p *presence) keepSpec() {
-	text, err := json.Marshal(p.spec)
+	spec := *p.spec
+	spec.Annotations = map[string]string{} // others read the spec's own at the same time
+	maps.Copy(spec.Annotations, p.spec.Annotations)
+	delete(spec.Annotations, sandbox.AnnotationLandlock) // a bundle's own is no word of ours
+	if rules := p.plan.Landlock(); rules != "" {
+		spec.Annotations[sandbox.AnnotationLandlock] = rules
+	}
+	text, err := json.Marshal(&spec)
 	if err == nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -69,7 +69,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	if limits != nil {
 		lap("made the control group")
 	}
-	presence, err := a.announce(b.Spec)
+	presence, err := a.announce(b.Spec, plan)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"jail/test/need"
 )
@@ -41,6 +42,44 @@ func TestTheSecondBarrierOnFiles(t *testing.T) {
 	}
 	if got := reopen("held"); got != "as it was\n" {
 		t.Errorf("a file handed in to be read was written: %q", got)
+	}
+}
+
+// What joins a sandbox is under the same rules, made from those of the start.
+func TestExecIsBehindTheSecondBarrier(t *testing.T) {
+	need.Kernel(t, 6, 2)
+	u := newUser(t)
+	for _, level := range []string{"off", "require"} {
+		name := "barrier-" + level
+		u.profile(name, "extends: [default]\nenforcement: {landlock: "+level+"}\n")
+		box := u.jail("--name", name, "-p", name, "--", "sleep", "60")
+		if err := box.Start(); err != nil {
+			t.Fatal(err)
+		}
+		notes := u.write("notes-"+level, "as it was\n")
+		stdin, err := os.Open(notes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []byte
+		for range 100 { // the sandbox may not be there yet
+			cmd := u.jail("exec", name, "sh", "-c", "echo changed > /proc/self/fd/0; echo inside")
+			cmd.Stdin = stdin
+			if out, err = cmd.CombinedOutput(); strings.Contains(string(out), "inside") {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		stdin.Close()
+		_ = box.Process.Kill()
+		_ = box.Wait()
+		text, err := os.ReadFile(notes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]string{"off": "changed\n", "require": "as it was\n"}[level]; string(text) != want {
+			t.Errorf("landlock %s: the file holds %q, want %q; exec said %s", level, text, want, out)
+		}
 	}
 }
 
