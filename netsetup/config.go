@@ -107,7 +107,7 @@ func (c *Config) Validate() error {
 	}
 	if c.Name != "" {
 		if err := CheckName(c.Name); err != nil {
-			return err
+			return fmt.Errorf("%snetwork: %w", c.Origin("name"), err)
 		}
 	}
 	if _, err := egress.Compile(c.Egress); err != nil {

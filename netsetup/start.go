@@ -76,7 +76,7 @@ func Start(c *Config, o Options) (*Network, error) {
 		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
 	}
 	if c.Routed() && os.Geteuid() != 0 {
-		return nil, fmt.Errorf("%snetwork %s: only root can have it\nan ordinary user's network needs no link of the host: leave the key out", c.Origin(c.way()), c.way())
+		return nil, fmt.Errorf("%snetwork %s: only root can have it\nan ordinary user's network needs no link of the host: leave the key out", c.Origin(c.Way()), c.Way())
 	}
 	plan, err := Foresee(c, o.Hostname)
 	if err != nil {

@@ -7,9 +7,11 @@ import (
 
 // Routed reports whether packets go out through the kernel, over a link of the host
 // that only root can make, instead of through the userspace stack.
-func (c *Config) Routed() bool { return c.way() != "" }
+func (c *Config) Routed() bool { return c.Way() != "" }
 
-func (c *Config) way() string {
+// Way is the link of the host's that a configuration asks for: nat, bridge, macvlan,
+// ipvlan or cni; empty for none.
+func (c *Config) Way() string {
 	switch {
 	case c.Bridge != "":
 		return "bridge"
@@ -75,11 +77,11 @@ func (c *Config) checkLinks() error {
 		return fmt.Errorf("network: more than one of bridge, macvlan, ipvlan and cni\nkeep one of them")
 	}
 	if links > 0 && c.Uplink != "" {
-		return fmt.Errorf("network: uplink %s and %s are two ways out\nkeep one of them", c.Uplink, c.way())
+		return fmt.Errorf("network: uplink %s and %s are two ways out\nkeep one of them", c.Uplink, c.Way())
 	}
 	lan := c.Bridge != "" || c.MACVLAN != "" || c.IPVLAN != ""
 	if lan && len(c.Address) == 0 {
-		return fmt.Errorf("%snetwork %s: the sandbox needs an address on it\nwrite address: [10.1.2.3/24]", c.Origin(c.way()), c.way())
+		return fmt.Errorf("%snetwork %s: the sandbox needs an address on it\nwrite address: [10.1.2.3/24]", c.Origin(c.Way()), c.Way())
 	}
 	if !lan && len(c.Address) > 0 {
 		return fmt.Errorf("%snetwork address: it takes a link to have it on\nadd bridge, macvlan or ipvlan", c.Origin("address"))

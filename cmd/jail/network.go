@@ -72,13 +72,21 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 	}
 	n.at, err = netsetup.Start(config, netsetup.Options{
 		Gateway: gateway.Open, Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
-		Events: n.event, Stderr: os.Stderr, Lock: filepath.Join(host.CacheHome, "jail"),
+		Events: n.event, Stderr: os.Stderr, Lock: lockFolder(host),
 	})
 	if err != nil {
 		return nil, withHint(err)
 	}
 	b.Overlays = append(b.Overlays, nameFiles(b, n.at.Plan)...)
 	return n, nil
+}
+
+// lockFolder is where starts in named networks wait for each other: nowhere without a home.
+func lockFolder(host *policy.Host) string {
+	if host.CacheHome == "" {
+		return ""
+	}
+	return filepath.Join(host.CacheHome, "jail")
 }
 
 // foresee prints what the network would be, and gives the bundle the files it would bring.

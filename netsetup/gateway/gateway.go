@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,6 +26,7 @@ import (
 // gateway serves the members of one network: one sandbox, or those that share a name.
 type gateway struct {
 	plan    *netsetup.Plan
+	asked   netsetup.Config // by the first member
 	shared  bool
 	way     string
 	user    *os.File // the user namespace that owns all
@@ -47,7 +49,7 @@ func newGateway(s *netsetup.Setup, host *net.UnixConn) (*gateway, error) {
 		return nil, fmt.Errorf("open the user namespace: %w", err)
 	}
 	g := &gateway{
-		plan: s.Plan, shared: s.Config.Name != "", user: user,
+		plan: s.Plan, asked: s.Config, shared: s.Config.Name != "", user: user,
 		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
 	}
 	if host != nil {
@@ -157,6 +159,10 @@ func (g *gateway) fits(m *member, s *netsetup.Setup) error {
 		if m.name != "" && strings.EqualFold(other.name, m.name) {
 			return fail("a sandbox named %s is in it already\nrun this one with another --name", m.name)
 		}
+	}
+	if have := g.asked; have.Way() != s.Config.Way() || have.Bridge+have.MACVLAN+have.IPVLAN != s.Config.Bridge+s.Config.MACVLAN+s.Config.IPVLAN ||
+		!slices.Equal(have.Address, s.Config.Address) {
+		return fail("its way out is another, as the first sandbox in it has asked for it\ngive all of its sandboxes the same uplink, bridge, macvlan, ipvlan and address")
 	}
 	if s.Config.MTU != 0 && s.Config.MTU != g.plan.MTU {
 		return fail("its mtu is %d, as the first sandbox in it has set it, not %d\ngive all of its sandboxes the same mtu", g.plan.MTU, s.Config.MTU)

@@ -151,6 +151,12 @@ func TestNamedNetwork(t *testing.T) {
 	if err := taken.cmd.Wait(); err == nil || !strings.Contains(taken.out.String(), "a sandbox named db is in it already") {
 		t.Errorf("a name that is taken: %v\n%s", err, taken.out.String())
 	}
+	if everyNetwork != "" {
+		mixed := start(t, "m", `{"mode":"veth","name":"n","egress":[]}`, "raw")
+		if err := mixed.cmd.Wait(); err == nil || !strings.Contains(mixed.out.String(), "its way out is another") {
+			t.Errorf("another way out: %v\n%s", err, mixed.out.String())
+		}
+	}
 	first.kill()
 	start(t, "e", inNetwork("n", allowGood), "tcp db:80", "tcp good.test:80", "lookup first").
 		check(t, []string{"tcp db:80", "tcp good.test:80"}, []string{"lookup first"})
