@@ -202,6 +202,16 @@ func embeddedFiles(h *Host) []string {
 	return files
 }
 
+// SimilarProgram suggests the program that may have been meant, among those that
+// shipped profiles are for: "did you mean `firefox`?", or "" where none is close.
+func SimilarProgram(h *Host, program string) string {
+	names := programNames(h)
+	if !validProgram(program) || slices.Contains(names, program) {
+		return ""
+	}
+	return didYouMean(program, names)
+}
+
 // programNames gives the programs that shipped profiles are for.
 func programNames(h *Host) []string {
 	if h.Shipped == nil {

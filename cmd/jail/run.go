@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+
+	"jail/policy"
+	"jail/sandbox"
 )
 
 type runCmd struct {
@@ -51,7 +55,14 @@ func (r *runCmd) launch(a *app, flags []flag, words []string) error {
 		return err
 	}
 	setTerminal(compiled.Spec, onTerminal())
-	return a.start(bundleOf(compiled), host, report)
+	err = a.start(bundleOf(compiled), host, report)
+	var failed *sandbox.Error
+	if errors.As(err, &failed) && failed.Exit == 127 {
+		if meant := policy.SimilarProgram(host, words[0]); meant != "" {
+			failed.Hint = meant
+		}
+	}
+	return err
 }
 
 // launchBundle runs what another tool, or `jail compile`, wrote.
