@@ -64,7 +64,7 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 		proc.abort()
 		return Status{Code: 125}, err
 	}
-	defer signals.close()
+	defer func() { _ = signals.close() }()
 	proc.Release()
 	if o.Started != nil {
 		o.Started(proc)
