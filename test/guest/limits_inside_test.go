@@ -3,6 +3,8 @@ package guest
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func TestNoWayOutOfTheGroup(t *testing.T) {
 	for _, tt := range []struct{ name, profile, may string }{
 		{"nothing granted", common, ""},
 		// A program that may make user namespaces gets one in which it is root, with its group mounted writable.
-		{"every system call", common + "enforcement: {seccomp: \"off\"}\n", "user namespace: nested:"},
+		{"user namespaces and mounts granted", common + "syscalls: {allow: [\"@userns\", \"@mount\", unshare, setns]}\n", "user namespace: nested:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, way := range ways {
@@ -115,7 +117,7 @@ func TestRootDiskBandwidth(t *testing.T) {
 	need.Guest(t)
 	need.Root(t)
 	need.UserNamespaces(t)
-	const size, rate = 16 << 20, 2 << 20
+	const rate = 1 << 20
 	dir := t.TempDir()
 	disk, at := filepath.Join(dir, "disk"), "/mnt"
 	write(t, disk, "")
@@ -127,25 +129,28 @@ func TestRootDiskBandwidth(t *testing.T) {
 	t.Cleanup(func() { must(t, need.Program(t, "losetup"), "--detach", loop) })
 	must(t, "mount", loop, at)
 	t.Cleanup(func() { must(t, "umount", at) })
-	must(t, "sh", "-c", "head -c 16M /dev/urandom > /mnt/data; touch /mnt/new; chown tester /mnt/data /mnt/new; sync")
+	must(t, "sh", "-c", "head -c 8M /dev/urandom > /mnt/data; touch /mnt/new; chown tester /mnt/data /mnt/new; sync")
 	profile := filepath.Join(dir, "p.yaml")
 	must(t, "chmod", "755", dir, filepath.Dir(dir))
 
 	copying := map[string][]string{
 		"read":  {"dd", "if=/mnt/data", "of=/dev/null", "bs=64k", "iflag=direct"},
-		"write": {"dd", "if=/dev/zero", "of=/mnt/new", "bs=64k", "count=256", "oflag=direct", "conv=notrunc"},
+		"write": {"dd", "if=/dev/zero", "of=/mnt/new", "bs=64k", "count=128", "oflag=direct", "conv=notrunc"},
 	}
 	for _, kind := range []string{"read", "write"} {
 		t.Run(kind, func(t *testing.T) {
 			measure := func(limit string) float64 {
 				write(t, profile, "version: 1\nextends: [base]\nfilesystem: [{path: /mnt, mode: rw}]\n"+limit)
 				argv := asUser("tester", join([]string{need.Jail(t), "--profile", profile}, copying[kind])...)
-				began := time.Now()
 				r := run(t, argv...)
-				if r.code != 0 {
-					t.Fatalf("exit code %d, jail said: %s", r.code, r.stderr)
+				// dd's own clock leaves out what the start takes.
+				said := regexp.MustCompile(`(\d+) bytes .* copied, ([\d.]+) s,`).FindStringSubmatch(r.stderr)
+				if r.code != 0 || said == nil {
+					t.Fatalf("exit code %d, said: %s", r.code, r.stderr)
 				}
-				return size / time.Since(began).Seconds()
+				size, _ := strconv.ParseFloat(said[1], 64)
+				seconds, _ := strconv.ParseFloat(said[2], 64)
+				return size / seconds
 			}
 			free := measure("")
 			if free < 2*rate {
@@ -153,13 +158,13 @@ func TestRootDiskBandwidth(t *testing.T) {
 			}
 			got := 0.0
 			for range 3 { // a busy machine makes it slower; too fast it must never be
-				if got = measure("limits: {io: [{device: " + loop + ", " + kind + ": 2M/s}]}\n"); got >= 0.8*rate {
+				if got = measure("limits: {io: [{device: " + loop + ", " + kind + ": 1M/s}]}\n"); got >= 0.8*rate {
 					break
 				}
 			}
-			t.Logf("%s: %.2f MiB/s without a limit, %.2f with one of 2", kind, free/(1<<20), got/(1<<20))
+			t.Logf("%s: %.2f MiB/s without a limit, %.2f with one of 1", kind, free/(1<<20), got/(1<<20))
 			if got < 0.8*rate || got > 1.2*rate {
-				t.Errorf("%s at %.2f MiB/s, want 2 within a fifth", kind, got/(1<<20))
+				t.Errorf("%s at %.2f MiB/s, want 1 within a fifth", kind, got/(1<<20))
 			}
 		})
 	}
@@ -176,7 +181,6 @@ func TestRootBundleWithLimits(t *testing.T) {
 extends: [base]
 filesystem: [{path: /sys, mode: ro}]
 limits: {memory: 64M, memory-high: 48M, swap: 8M, pids: 50, cpu: 50%, cpu-weight: 30}
-process: {id-ranges: auto, uid: 0, gid: 0}
 `)
 	show := []string{"sh", "-c", "cd /sys/fs/cgroup && grep . memory.max memory.high memory.swap.max pids.max cpu.max cpu.weight"}
 	const want = "memory.max:67108864\nmemory.high:50331648\nmemory.swap.max:8388608\npids.max:50\ncpu.max:50000 100000\ncpu.weight:30\n"

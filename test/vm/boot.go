@@ -83,6 +83,11 @@ func (h home) launch(g *guest, image string) error {
 	if g.boot.release == "bullseye" {
 		kernelLine += " systemd.unified_cgroup_hierarchy=1"
 	}
+	if g.accel != "kvm" {
+		// On a busy machine the guest's clocks disagree. Its kernel then changes its own code for another one, while
+		// QEMU still runs the old code on the second processor, and crashes (seen with Linux 6.12).
+		kernelLine += " tsc=reliable"
+	}
 	swap := filepath.Join(g.dir, "swap")
 	if err := errors.Join(os.WriteFile(swap, nil, 0o600), os.Truncate(swap, 256<<20)); err != nil {
 		return err
