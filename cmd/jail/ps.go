@@ -18,7 +18,7 @@ type psCmd struct {
 
 // Help is the text below the command's first line.
 func (psCmd) Help() string {
-	return "Only your own sandboxes are listed, and none that runs inside another one. PID is the process id of jail itself; 'jail exec', 'jail shell', 'jail stop' and 'jail logs' take it as well as the name."
+	return "Only your own sandboxes are listed, and none that runs inside another one. PID is the process id of jail itself; 'jail exec', 'jail shell' and 'jail stop' take it as well as the name."
 }
 
 func (psCmd) examples() []example {

@@ -254,14 +254,13 @@ func (b *Sandbox) HasProgram(name string) bool {
 			return err
 		}
 		defer root.Close()
-		fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-		if err != nil {
-			return nil
+		how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+		if fd, failed := unix.Openat2(int(root.Fd()), name, how); failed == nil {
+			defer unix.Close(fd)
+			var st unix.Stat_t
+			failed = unix.Fstat(fd, &st)
+			found = failed == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0
 		}
-		defer unix.Close(fd)
-		var st unix.Stat_t
-		err = unix.Fstat(fd, &st)
-		found = err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0
 		return nil
 	})
 	return found
