@@ -30,6 +30,7 @@ func (p *Profile) Resolve(h *Host) (*Resolved, error) {
 	r.rlimits()
 	r.projectRlimits()
 	r.capabilities()
+	r.deadCapabilities()
 	r.syscalls()
 	r.enforcement()
 	if len(r.problems) > 0 {

@@ -42,6 +42,23 @@ func (r *resolver) network() {
 	}
 }
 
+// overNetwork are capabilities that act on a network namespace.
+var overNetwork = []string{"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_RAW"}
+
+// deadCapabilities warns of capabilities that have no effect: a network with
+// egress rules belongs to a user namespace above the program's.
+func (r *resolver) deadCapabilities() {
+	if r.out.Network.Mode.V != "veth" && r.out.Network.Mode.V != "join" {
+		return
+	}
+	for _, c := range r.out.Capabilities {
+		if slices.Contains(overNetwork, c.Name) {
+			r.warn(c.Origin, "capabilities", c.Name+" has no effect with network.mode: "+r.out.Network.Mode.V+", where no program has power over its network",
+				"take it out; ping and ports below 1024 need no capability there")
+		}
+	}
+}
+
 // networkFeatures refuses what this build cannot do yet.
 func (r *resolver) networkFeatures(n *Network) {
 	if n.Mode.V != "veth" {

@@ -89,6 +89,7 @@ func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.T
 	ep.SocketOptions().SetKeepAlive(true)
 	r := &relay{ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in}
 	f.stop = r.abort
+	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
 	if !m.flows.add(f) {
 		return
 	}
@@ -99,7 +100,8 @@ func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.T
 func dialTCP(to []netip.AddrPort) (*net.TCPConn, error) {
 	var last error
 	for _, a := range to {
-		d := net.Dialer{Timeout: dialTimeout, KeepAlive: 0}
+		// Keep-alive is set when the program has its connection: five calls that it need not wait for.
+		d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
 		c, err := d.DialContext(context.Background(), "tcp", a.String())
 		if err == nil {
 			return c.(*net.TCPConn), nil

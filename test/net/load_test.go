@@ -91,6 +91,8 @@ func serveLoads() error {
 		},
 		resetPort: func(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)); _ = c.SetLinger(0) },
 		echoPort:  func(c *net.TCPConn) { _, _ = io.Copy(c, c) },
+		zeroPort:  func(c *net.TCPConn) { serveSpeed(c, zeroPort) },
+		drainPort: func(c *net.TCPConn) { serveSpeed(c, drainPort) },
 	} {
 		l, err := net.Listen("tcp4", net.JoinHostPort("", port))
 		if err != nil {

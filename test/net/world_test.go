@@ -197,7 +197,7 @@ func resolve(w dns.ResponseWriter, q *dns.Msg) {
 }
 
 // world makes the world, once.
-func world(t *testing.T) {
+func world(t testing.TB) {
 	t.Helper()
 	for _, p := range []string{"ip", "nsenter", "unshare", "setpriv", "sh"} {
 		if _, err := exec.LookPath(p); err != nil {
