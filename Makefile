@@ -64,10 +64,16 @@ lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) $(GATEWAY) ## golangci-lint with 
 fuzz: $(SECCOMP) $(GATEWAY) ## run every fuzz target for FUZZTIME (60s)
 	@test/fuzz $(FUZZTIME)
 
-bench: ## start-up time side by side with bubblewrap, firejail, runc, crun, a minimal C program
+bench: ## start-up time beside bubblewrap, firejail, runc, crun, a minimal C program; the network beside slirp4netns, pasta
 	@test/deps build bench
 	@$(MAKE) --no-print-directory build bin/as-user
 	@test/bench/run $(BENCH)
+	@test/bench/network
+
+test-net: ## the loads of the network in full: 100 sandboxes at once, 200 kills, 1,000 connections, gigabytes
+	@test/deps build test
+	@$(MAKE) --no-print-directory build bin/as-user
+	@JAIL_TEST_FULL=1 test/all -v -timeout 20m ./test/net $(GOTEST)
 
 test-vm: ## run the integration and guest tests in a Debian bookworm virtual machine
 	@test/deps build vm
@@ -128,5 +134,5 @@ bin/golangci-lint-$(GOLANGCI):
 	mv bin/.lint/golangci-lint $@
 	rmdir bin/.lint
 
-.PHONY: help docs deps build run test test-race lint fuzz bench test-vm test-vm-all vm-shell man install deb clean FORCE
+.PHONY: help docs deps build run test test-net test-race lint fuzz bench test-vm test-vm-all vm-shell man install deb clean FORCE
 FORCE:

@@ -54,13 +54,15 @@ func (c credentials) String() string {
 		c.uid, c.gid, groups, c.caps.permitted, c.caps.ambient)
 }
 
+// SECBIT_KEEP_CAPS is cleared and not locked: ping(8) sets it before it drops what it does not have, and ends when it
+// may not. It keeps what a process has when its uids change from 0, and so gives nothing: the sets are empty, or the
+// profile's, and an exec clears it (capabilities(7)).
 const (
 	secbitNoRoot           = 1 << 0
 	secbitNoSetuidFixup    = 1 << 2
 	secbitKeepCaps         = 1 << 4
-	secbitKeepCapsLocked   = 1 << 5
 	secbitNoAmbientRaise   = 1 << 6
-	secbitsLocked          = secbitNoRoot | secbitNoRoot<<1 | secbitNoSetuidFixup | secbitNoSetuidFixup<<1 | secbitKeepCapsLocked | secbitNoAmbientRaise | secbitNoAmbientRaise<<1
+	secbitsLocked          = secbitNoRoot | secbitNoRoot<<1 | secbitNoSetuidFixup | secbitNoSetuidFixup<<1 | secbitNoAmbientRaise | secbitNoAmbientRaise<<1
 	ambientRaise, allClear = 2, 4 // PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL
 )
 

@@ -81,7 +81,7 @@ func TestTheDefaultProfileTakesEveryPrivilege(t *testing.T) {
 		{"status:CapAmb", "0000000000000000", true},
 		{"status:NoNewPrivs", "1", false},
 		{"status:Seccomp", "2", false},
-		{"securebits", "0xef", false},
+		{"securebits", "0xcf", false},
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 // The world's addresses. Those of the internet are from the documentation ranges;
 // the private and the metadata ones are there to be refused.
 var internet = []string{
-	"203.0.113.10/32", "203.0.113.11/32", "203.0.113.12/32", "203.0.113.13/32", "203.0.113.20/32", "203.0.113.53/32", "203.0.113.99/32",
+	"203.0.113.10/32", "203.0.113.11/32", "203.0.113.12/32", "203.0.113.13/32", "203.0.113.20/32", "203.0.113.30/32", "203.0.113.53/32", "203.0.113.99/32",
 	"10.99.0.1/32", "192.168.77.1/32", "100.64.9.9/32", "169.254.169.254/32", "192.88.99.9/32",
 	"2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::20/128", "fd99::1/128", "2002:cb00:710b::1/128", "2001:0:cb00:710b::1/128",
 	"64:ff9b::a63:1/128", "fec0::1/128",
@@ -26,7 +26,7 @@ var internet = []string{
 // zone is what the world's name server knows, with a TTL of a second.
 var zone = []string{
 	"good.test. 1 A 203.0.113.10", "good.test. 1 AAAA 2001:db8:2::10", "bad.test. 1 A 203.0.113.11",
-	"good.test. 1 TXT hello", "good.test. 1 HTTPS 1 . ipv4hint=203.0.113.11",
+	"good.test. 1 TXT hello", "web.test. 1 A 203.0.113.30", "good.test. 1 HTTPS 1 . ipv4hint=203.0.113.11",
 	"shared.test. 1 A 203.0.113.12", "sharedbad.test. 1 A 203.0.113.12",
 	"alias.good.test. 1 CNAME bad.test.", "cdn.good.test. 1 CNAME cdn.test.", "cdn.test. 1 A 203.0.113.13",
 	"private.rebind.test. 1 A 192.168.77.1", "loop.rebind.test. 1 A 127.0.0.1", "meta.rebind.test. 1 A 169.254.169.254",
@@ -64,6 +64,10 @@ var makeWorld = sync.OnceValue(func() error {
 		inside += "\nip addr add " + a + " dev lo" + nodad
 	}
 	return inWorld(func() error {
+		var err error
+		if internetNS, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+			return err
+		}
 		// A process that stays in W, for the script to name it.
 		stay := exec.Command("sleep", "infinity")
 		if err := stay.Start(); err != nil {
@@ -98,6 +102,23 @@ func inWorld(f func() error) error {
 	go func() {
 		runtime.LockOSThread() // ends with the goroutine; sockets stay where they were made
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// internetNS is W.
+var internetNS *os.File
+
+// inInternet runs f on a thread in W.
+func inInternet(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // as above
+		if err := unix.Setns(int(internetNS.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- err
 			return
 		}
