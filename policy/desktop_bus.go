@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"encoding/hex"
+	"hash/fnv"
 	"io/fs"
 	"net/url"
 	"path"
@@ -132,6 +134,7 @@ func (d *display) busRoom(b *Buses, session, system []string) {
 	dir := d.runtimeDir(o)
 	const reason = "D-Bus, filtered"
 	d.room(dir+"/jail-dbus", "dbus", o, reason)
+	d.tree.add(d.tree.r.rankOf(o), o, reason, Entry{Path: "/etc/machine-id", Kind: KindContent, Content: machineID(d.tree.r.profile.Name)})
 	if b.Session != nil {
 		b.Session.Rules = session
 		d.link(dir+"/bus", "jail-dbus/session", o, reason)
@@ -142,6 +145,14 @@ func (d *display) busRoom(b *Buses, session, system []string) {
 		b.System.Rules = system
 		d.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+dir+"/jail-dbus/system", o)
 	}
+}
+
+// machineID is what D-Bus libraries want to know before they talk to a bus
+// (machine-id(5)). The machine's own would let programs tell by it who is who.
+func machineID(profile string) []byte {
+	h := fnv.New128a()
+	h.Write([]byte("jail\x00" + profile))
+	return append(hex.AppendEncode(nil, h.Sum(nil)), '\n')
 }
 
 // documents shows the files that the user gives the program through the file

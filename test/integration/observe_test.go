@@ -39,6 +39,8 @@ func verdict(err error) string {
 
 func observation(kind, arg string) string {
 	switch kind {
+	case "bus":
+		return busObservation(arg)
 	case "read":
 		_, err := os.ReadFile(arg)
 		return verdict(err)
