@@ -19,7 +19,9 @@ func (s *Session) xserver() error {
 	h := &Helper{What: "the X11 display of its own", Profile: "x11-server", Room: RoomX11, RoomAt: "/tmp/.X11-unix"}
 	h.Streams[1] = w
 	const outer = "/run/outer/display"
-	h.Args = []string{x.Server, ":0", "-displayfd", "1", "-nolisten", "tcp", "-noreset"}
+	// Without access control: whoever has the room is the program, and nobody else can connect. Xwayland asks for
+	// more than that by default.
+	h.Args = []string{x.Server, ":0", "-ac", "-displayfd", "1", "-nolisten", "tcp", "-noreset"}
 	if x.Compositor != "" {
 		h.Binds = []string{bind(x.Compositor, outer)}
 		h.Vars = []string{"OUTER_WAYLAND=" + outer}
