@@ -131,7 +131,8 @@ func (c *compiler) rooms() error {
 		if err != nil {
 			return err
 		}
-		c.tree.cover(dest, &cover{kind: coverOpaque})
+		// Whether it may be written to is up to the mount that is handed in: read-only for a program, but for a FIFO.
+		c.tree.cover(dest, &cover{kind: coverOpaque, writable: true})
 		c.plan.add(inSetup, c.origin(pointer), attachRoom{name: r.Name, dest: dest, fd: roomBase + i})
 		c.plan.rooms = append(c.plan.rooms, r.Name)
 	}
