@@ -221,7 +221,7 @@ func newLog() (*os.File, error) {
 		return nil, fmt.Errorf("make a file for what a helper says: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "log of a helper")
-	if err := f.Truncate(logSize); err == nil {
+	if err = f.Truncate(logSize); err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
 	}
 	if err != nil {

@@ -177,7 +177,7 @@ func (OSFS) Lstat(path string) (FileStat, error) {
 		if err == nil {
 			break
 		}
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return FileStat{}, err
 		}
 	}
@@ -284,7 +284,7 @@ func readRegular(path string, flags int, limit int64) ([]byte, FileStat, error) 
 func retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

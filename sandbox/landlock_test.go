@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -65,7 +66,8 @@ func TestLandlockLevels(t *testing.T) {
 			}
 			plan, err := Compile(b, f)
 			if c.err != "" {
-				if err == nil || !strings.Contains(err.Error(), c.err) || err.(*Error).Hint == "" {
+				var refused *Error
+				if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.err) || refused.Hint == "" {
 					t.Errorf("error %v, want %q with a hint", err, c.err)
 				}
 				return

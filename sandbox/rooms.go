@@ -84,8 +84,11 @@ func MakeRooms(names []string) ([]*Room, error) {
 	if a.shared.failed != 0 {
 		return nil, &Error{What: "make a folder for helpers", Cause: &callError{a.rows[a.shared.row].nr, syscall.Errno(a.shared.errno)}, Exit: 125}
 	}
-	if err != nil || ws != 0 {
-		return nil, fmt.Errorf("the process that makes rooms ended without a word (%v, status %#x)", err, ws)
+	if err != nil {
+		return nil, fmt.Errorf("wait for the process that makes rooms: %w", err)
+	}
+	if ws != 0 {
+		return nil, fmt.Errorf("the process that makes rooms ended without a word, status %#x", ws)
 	}
 	rooms := make([]*Room, len(names))
 	for i, name := range names {

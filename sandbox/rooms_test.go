@@ -136,10 +136,10 @@ func TestRoomsAtOnce(t *testing.T) {
 				}
 				entries, err := os.ReadDir(rooms[0].Path())
 				if err != nil || len(entries) != 1 || entries[0].Name() != name {
-					return fmt.Errorf("%s: %v, %v", name, entries, err)
+					return fmt.Errorf("%s: %v, %w", name, entries, err)
 				}
 				if err := os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/x", rooms[0].Inside.Fd()), nil, 0o600); err == nil || !os.IsPermission(err) && !strings.Contains(err.Error(), unix.EROFS.Error()) {
-					return fmt.Errorf("the program's side can be written to: %v", err)
+					return fmt.Errorf("the program's side can be written to: %w", err)
 				}
 				return nil
 			}()

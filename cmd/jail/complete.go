@@ -61,7 +61,7 @@ func (a *app) candidates(before []string, current string) candidates {
 		command = below[at]
 	}
 	switch {
-	case w.program != nil && len(w.program) > 0:
+	case len(w.program) > 0:
 		return candidates{"program", []candidate{{word: w.program[0]}}}
 	case w.bare != "":
 		return a.valuesOf(flagField(command.Type, w.bare), "")

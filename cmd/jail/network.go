@@ -270,11 +270,11 @@ func (r *reports) print(e netsetup.Event) {
 
 // refusal words an event of the network, and what to write to allow it.
 func refusal(e netsetup.Event) (text, hint string) {
-	what := e.Why
-	switch {
-	case e.Kind == "notice":
+	var what string
+	switch e.Kind {
+	case "notice":
 		return "network: " + e.Why, ""
-	case e.Kind == "name":
+	case "name":
 		what = "the name " + e.Name + " is refused"
 	default:
 		to := e.Name

@@ -54,7 +54,7 @@ func (g *gateway) listenQueue() error {
 			if g.admits(packet) {
 				mark = firewall.Allowed
 			}
-			_ = q.SetVerdictWithMark(id, nfqueue.NfRepeat, mark)
+			_ = q.SetVerdictWithOption(id, nfqueue.NfRepeat, nfqueue.WithMark(uint32(mark)))
 		}()
 		return 0
 	}, func(err error) int {
@@ -111,10 +111,10 @@ func readPacket(b []byte) (src, dst netip.AddrPort, proto egress.Proto, ok bool)
 		}
 		from, to = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 		number, b = b[6], b[40:]
-		if number, b, ok = transport(number, b); !ok {
+		var found bool
+		if number, b, found = transport(number, b); !found {
 			return
 		}
-		ok = false
 	default:
 		return
 	}

@@ -65,7 +65,7 @@ func TestExecIsBehindTheSecondBarrier(t *testing.T) {
 		for range 100 { // the sandbox may not be there yet
 			cmd := u.jail("exec", name, "sh", "-c", "echo changed > /proc/self/fd/0; echo inside")
 			cmd.Stdin = stdin
-			if out, err = cmd.CombinedOutput(); strings.Contains(string(out), "inside") {
+			if out, _ = cmd.CombinedOutput(); strings.Contains(string(out), "inside") {
 				break
 			}
 			time.Sleep(50 * time.Millisecond)

@@ -70,7 +70,7 @@ func (e entry) through(prefix []string) ([]byte, error) {
 		case ok && name == "Exec":
 			c, err := parseExec(value)
 			if err != nil {
-				return nil, fmt.Errorf("Exec=%s: %w", value, err)
+				return nil, fmt.Errorf("key Exec=%s: %w", value, err)
 			}
 			line = "Exec=" + c.through(prefix)
 		case ok && name == "DBusActivatable":
