@@ -20,7 +20,7 @@ export STAGE
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_BUILD := go build -trimpath -buildvcs=false
-GO_FILES := $(shell find cmd policy sandbox netsetup desktop profiles -type f ! -name '*_test.go' ! -path '*/testdata/*' ! -path '*/embedded/*')
+GO_FILES := $(shell find cmd policy sandbox netsetup profiles -type f ! -name '*_test.go' ! -path '*/testdata/*' ! -path '*/embedded/*')
 # The static program around libseccomp that sandbox/seccomp embeds, and what it is made from.
 SECCOMP  := sandbox/seccomp/embedded/jail-seccomp
 SECCOMP_FILES := $(filter sandbox/seccomp/%,$(GO_FILES))
@@ -48,7 +48,7 @@ test: ## run all Go tests, as an ordinary user (as root: also those that need ro
 	@test/all $(GOTEST) $(PACKAGES)
 
 # Tests that drive bin/jail from outside run no code of jail's under the detector: they are left to `make test`.
-RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./desktop/... ./test/net/...
+RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./test/net/...
 
 docs: $(SECCOMP) $(GATEWAY) ## make the pages of the shipped profiles anew (docs/profiles), and what is parsed of them
 	go generate ./policy

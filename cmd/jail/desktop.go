@@ -12,7 +12,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"jail/desktop"
+	"jail/sandbox/desktop"
 	"jail/policy"
 	"jail/profiles"
 	"jail/sandbox"

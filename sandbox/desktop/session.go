@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"jail/desktop/wayland"
+	"jail/sandbox/desktop/wayland"
 )
 
 // patience is how long a helper may take until it serves. An X server on a loaded machine takes seconds.
