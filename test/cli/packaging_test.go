@@ -21,6 +21,7 @@ func TestPackage(t *testing.T) {
 		t.Helper()
 		cmd := exec.Command(name, args...)
 		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "MANWIDTH=160") // its tables are wide
 		text, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %q: %v\n%s", name, args, err, text)
