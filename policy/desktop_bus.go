@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -112,19 +111,9 @@ func (d *display) buses(in *DBusSection) {
 // where the profile has said so.
 func (r *resolver) noProxy(o Origin) {
 	const cause, fix = "the filter on the message buses is xdg-dbus-proxy, which is not installed", "apt install xdg-dbus-proxy"
-	for _, p := range slices.Backward(r.parts) {
-		for _, e := range p.Enforcement.Entries {
-			if e.Key != "dbus" {
-				continue
-			}
-			if e.Value.V == "prefer" {
-				r.warn(o, "desktop.dbus", cause+"; the program gets no bus", fix)
-			}
-			if e.Value.V == "prefer" || e.Value.V == "off" {
-				return
-			}
-			break
-		}
+	if r.out.level("dbus") == "prefer" {
+		r.warn(o, "desktop.dbus", cause+"; the program gets no bus", fix)
+		return
 	}
 	r.fail(o, "desktop.dbus", cause, fix+"; or write 'enforcement: {dbus: prefer}' to start without the bus where it is missing")
 }

@@ -144,7 +144,7 @@ func TestBuses(t *testing.T) {
 
 // Without its filter the bus is refused, or left out where the profile says so; never given as it is.
 func TestBusWithoutProxy(t *testing.T) {
-	for level, refused := range map[string]bool{"require": true, "prefer": false, "off": false} {
+	for level, refused := range map[string]bool{"require": true, "prefer": false} {
 		h := fakeHost(t, map[string]string{"p.yaml": "version: 1\ndesktop: {notifications: true}\nenforcement: {dbus: " + level + "}\n"})
 		delete(h.FS.(fakeFS), "/usr/bin/xdg-dbus-proxy")
 		p, err := Load("./p.yaml", h)

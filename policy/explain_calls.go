@@ -35,6 +35,10 @@ var callQuestions = [...]struct {
 
 // calls says which system calls the program may make.
 func (e *explainer) calls() {
+	if e.r.level("seccomp") == "off" {
+		e.section("It may make system calls:", []string{"every one that this kernel has: there is no filter"}, "")
+		return
+	}
 	c := &compiler{r: e.r}
 	states, userns := c.callStates()
 	_, archs := nativeArch()

@@ -35,7 +35,7 @@ func referenceTables() map[string]string {
 		"process":          keyTable(reflect.TypeFor[ProcessSection]()),
 		"id-ranges":        keyTable(reflect.TypeFor[IDRangeItem]()),
 		"rlimits":          wordTable("limit", rlimitDocs[:]),
-		"enforcement":      wordTable("layer", layers[:]),
+		"enforcement":      layerTable(),
 		"system call sets": groupTable(),
 		"device sets":      deviceTable(),
 	}
@@ -110,6 +110,15 @@ func wordTable(head string, rows [][2]string) string {
 	b.WriteString("| " + head + " | meaning |\n| --- | --- |\n")
 	for _, r := range rows {
 		b.WriteString("| `" + r[0] + "` | " + cell(r[1]) + " |\n")
+	}
+	return b.String()
+}
+
+func layerTable() string {
+	var b strings.Builder
+	b.WriteString("| layer | beside require | meaning |\n| --- | --- | --- |\n")
+	for _, l := range layers {
+		b.WriteString("| `" + l.name + "` | " + orElse(strings.Join(l.levels, ", "), "nothing") + " | " + cell(l.doc) + " |\n")
 	}
 	return b.String()
 }

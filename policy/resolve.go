@@ -18,6 +18,7 @@ func (p *Profile) Resolve(h *Host) (*Resolved, error) {
 	}
 	r.collectParts()
 	r.describe()
+	r.enforcement()
 	r.network()
 	r.namespaces()
 	r.process()
@@ -32,7 +33,6 @@ func (p *Profile) Resolve(h *Host) (*Resolved, error) {
 	r.capabilities()
 	r.deadCapabilities()
 	r.syscalls()
-	r.enforcement()
 	if len(r.problems) > 0 {
 		r.sortProblems()
 		return nil, r.problems

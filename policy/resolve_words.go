@@ -328,24 +328,32 @@ var capabilityNames = [...]string{
 	"CAP_SYS_TTY_CONFIG", "CAP_SYSLOG", "CAP_WAKE_ALARM",
 }
 
-// layers are what `enforcement` can name, with a text for the reference. A layer
-// that is not here is always required.
-var layers = [...][2]string{
-	{"landlock", "the second barrier on files, by Landlock (Linux 5.19)"},
-	{"seccomp", "the filter of system calls"},
-	{"limits", "the cgroup limits"},
-	{"egress", "the rules of what may leave the network"},
-	{"dbus", "the filter on the session bus"},
-	{"cgroup", "the cgroup namespace"},
-	{"time", "the time namespace (Linux 5.6)"},
-	{"scheduling", "nice, oom-score and cpu-affinity"},
-	{"groups", "dropping the caller's supplementary groups"},
+// A protection is a layer that `enforcement` can name.
+type protection struct {
+	name, doc string
+	// levels are what it can be beside `require`, which every layer can.
+	levels []string
+	// fix is what to do in place of a level that it cannot have.
+	fix string
+}
+
+// layers are all of them. A layer that is not here is always required.
+var layers = [...]protection{
+	{"landlock", "the second barrier on files, by Landlock (Linux 5.19)", []string{"prefer", "off"}, ""},
+	{"seccomp", "the filter of system calls; every kernel that jail runs on can have it", []string{"off"}, "leave it required, or write off for no filter at all"},
+	{"limits", "the cgroup limits", []string{"prefer", "off"}, ""},
+	{"dbus", "the filter on the message buses; with prefer there is no bus where xdg-dbus-proxy is missing", []string{"prefer"}, "an open bus is a way out of the sandbox; for no bus take what desktop grants on it out"},
+	{"egress", "the rules of what may leave the network", nil, "for a network without rules write 'network: {mode: host}'"},
+	{"cgroup", "the cgroup namespace", nil, "take cgroup out of namespaces"},
+	{"time", "the time namespace (Linux 5.6)", nil, "take time out of namespaces"},
+	{"scheduling", "nice, oom-score and cpu-affinity", nil, "take the key out of process"},
+	{"groups", "dropping the caller's supplementary groups; where only the user's own ids are mapped the kernel keeps them (user_namespaces(7))", nil, "process.groups names the groups to have"},
 }
 
 func (r *resolver) enforcement() {
 	names := make([]string, len(layers))
-	for i, l := range layers {
-		names[i] = l[0]
+	for i := range layers {
+		names[i] = layers[i].name
 	}
 	merged := map[string]Text{}
 	for _, p := range r.parts {
@@ -365,6 +373,11 @@ func (r *resolver) enforcement() {
 					r.fail(e.Value.Origin, key, quote(e.Value.V)+" is not a value this key takes", "one of require, prefer, off")
 				}
 			default:
+				l := &layers[slices.Index(names, e.Key)]
+				if e.Value.V != "require" && !slices.Contains(l.levels, e.Value.V) {
+					r.fail(e.Value.Origin, key, l.name+" cannot be "+e.Value.V, l.fix)
+					continue
+				}
 				merged[e.Key] = e.Value
 			}
 		}
@@ -372,6 +385,20 @@ func (r *resolver) enforcement() {
 	for _, name := range names {
 		if v, ok := merged[name]; ok && v.V != "require" {
 			r.out.Enforcement = append(r.out.Enforcement, Enforcement{name, v.V, v.Origin})
+			if name == "seccomp" {
+				r.warn(v.Origin, "enforcement.seccomp", "there is no filter of system calls: the program may make every call that this kernel has, and what syscalls says is without effect",
+					"take it out; a single call is allowed under syscalls.allow")
+			}
 		}
 	}
+}
+
+// level is what `enforcement` says of a layer: require, prefer or off.
+func (r *Resolved) level(layer string) string {
+	for _, e := range r.Enforcement {
+		if e.Layer == layer {
+			return e.Level
+		}
+	}
+	return "require"
 }

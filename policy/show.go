@@ -27,7 +27,9 @@ func (s *shower) all(r *Resolved) {
 	s.limits(&r.Limits)
 	s.rlimits(r)
 	s.named("capabilities", r.Capabilities)
-	s.syscalls(&r.Syscalls)
+	if r.level("seccomp") != "off" {
+		s.syscalls(&r.Syscalls)
+	}
 	s.network(&r.Network)
 	s.desktop(&r.Desktop)
 	s.process(&r.Process)

@@ -89,8 +89,10 @@ func (r *Resolved) Spec(args []string) (*Compiled, error) {
 	c.namespaces()
 	c.resources()
 	var err error
-	if c.spec.Linux.Seccomp, err = c.seccomp(); err != nil {
-		return nil, err
+	if r.level("seccomp") != "off" {
+		if c.spec.Linux.Seccomp, err = c.seccomp(); err != nil {
+			return nil, err
+		}
 	}
 	c.annotations()
 	return &Compiled{Spec: c.spec, Tree: c.tree, HostDirs: r.HostDirs, Warnings: r.Warnings, connected: connected(&r.Desktop)}, nil

@@ -18,7 +18,7 @@ func (r *Resolved) Resources() *specs.LinuxResources {
 // limited tells whether limits are to be kept: there are some, and they are not
 // switched off.
 func (r *Resolved) limited() bool {
-	return r.Limits.Any() && !slices.ContainsFunc(r.Enforcement, func(e Enforcement) bool { return e.Layer == "limits" && e.Level == "off" })
+	return r.Limits.Any() && r.level("limits") != "off"
 }
 
 // ownCgroup tells whether the program gets a control group and a namespace that
