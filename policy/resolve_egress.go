@@ -41,7 +41,7 @@ func (r *resolver) egress(n *Network) {
 			continue
 		}
 		rule.Allow, rule.Origin = i.Allow.Set, text.Origin
-		if old := slices.IndexFunc(n.Egress, func(o EgressRule) bool { return covers(o, rule) }); old >= 0 {
+		if old := slices.IndexFunc(n.Egress, func(o EgressRule) bool { return covers(o, rule, n.DNS.Hosts) }); old >= 0 {
 			o := n.Egress[old]
 			if r.rankOf(o.Origin) == e.rank && !e.conditional {
 				r.fail(text.Origin, key, quote(text.V)+" never matches: "+quote(o.Text)+" ("+o.Origin.String()+") before it decides", "put it before that rule, or take it out")
@@ -50,37 +50,6 @@ func (r *resolver) egress(n *Network) {
 		}
 		n.Egress = append(n.Egress, rule)
 	}
-}
-
-// covers tells whether everything rule b matches is matched by a before it.
-func covers(a, b EgressRule) bool {
-	if a.Proto != "" && a.Proto != b.Proto {
-		return false
-	}
-	if len(a.Ports) > 0 {
-		if len(b.Ports) == 0 {
-			return false
-		}
-		for _, p := range b.Ports {
-			if !slices.ContainsFunc(a.Ports, func(q PortRange) bool { return q.First <= p.First && p.Last <= q.Last }) {
-				return false
-			}
-		}
-	}
-	switch {
-	case a.Group == "any":
-		return b.Group != "host"
-	case a.Group != "":
-		return a.Group == b.Group
-	case a.Host != "":
-		suffix, wild := strings.CutPrefix(a.Host, "*")
-		return a.Host == b.Host || wild && b.Host != "" && strings.HasSuffix(b.Host, suffix)
-	}
-	if b.Prefix == "" {
-		return false
-	}
-	x, y := netip.MustParsePrefix(a.Prefix), netip.MustParsePrefix(b.Prefix)
-	return x.Bits() <= y.Bits() && x.Contains(y.Addr())
 }
 
 const egressFix = "as example.org:443, *.example.org, 10.0.0.0/8:5432/tcp, host:5432 or any"

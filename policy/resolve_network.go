@@ -28,10 +28,10 @@ func (r *resolver) network() {
 	if n.Mode.V == "join" && !n.Name.Set {
 		r.fail(n.Mode.Origin, "network.mode", "join does not say whose network", "add 'name: NAME', the name of a running sandbox")
 	}
+	r.dns(n, in.DNS)
 	r.egress(n)
 	r.publish(n)
 	r.bandwidth(n, in.Bandwidth)
-	r.dns(n, in.DNS)
 	r.links(n, &in)
 	r.needsVeth(n, &in)
 	r.projectEgress(n)
