@@ -104,6 +104,26 @@ func (p *pane) foreground(program, mark string) {
 	}
 }
 
+// gone waits until no process has mark in its arguments: jail, as long as it serves the terminal, takes for its program
+// what is typed for the shell.
+func (p *pane) gone(mark string) {
+	p.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left := false
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range files {
+			args, _ := os.ReadFile(f)
+			left = left || strings.Contains(string(args), mark)
+		}
+		if !left {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("%s is still there:\n%s", mark, p.screen())
+		}
+	}
+}
+
 // unique is an argument for sleep that no other process has.
 func unique() string { return fmt.Sprintf("%d.%d", 1000000+os.Getpid(), time.Now().Nanosecond()) }
 
@@ -161,6 +181,7 @@ func TestStoppingAndContinuing(t *testing.T) {
 	p.line("fg")
 	p.foreground("sh", mark)
 	p.types("C-c")
+	p.gone(mark)
 	p.line("echo code $?")
 	p.sees("code 130")
 }
