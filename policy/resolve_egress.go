@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-func (r *resolver) egress(n *Network) {
+// egress reads the rules of the files whose rank is from or higher.
+func (r *resolver) egress(n *Network, from int) {
 	items := mergeList(r, "network.egress",
 		func(f *Fragment) *List[EgressItem] { return &f.Network.Egress },
 		func(f *Fragment) *List[Text] { return &f.Without.Egress },
 		func(i *EgressItem) *When { return i.When },
 		func(i EgressItem, name string) bool { return name == "all" || i.Allow.V == name || i.Deny.V == name })
 	for _, p := range r.parts {
-		n.HasEgress = n.HasEgress || p.Network.Egress.Set
+		n.HasEgress = n.HasEgress || p.Network.Egress.Set && p.rank >= from
 	}
 	// Rules of a later file stand before those of an earlier one, so that the
 	// first match is the later file's; in one file the order is as written.
@@ -38,6 +39,9 @@ func (r *resolver) egress(n *Network) {
 		rule, err := parseEgress(text.V)
 		if err != nil {
 			r.fail(text.Origin, key, err.cause, err.fix)
+			continue
+		}
+		if e.rank < from {
 			continue
 		}
 		rule.Allow, rule.Origin = i.Allow.Set, text.Origin

@@ -10,7 +10,11 @@ import (
 // network reads `network:`. It runs first, because the mode decides whether
 // there is a net namespace.
 func (r *resolver) network() {
+	all := r.parts
+	from := r.networkFrom()
+	r.parts = slices.DeleteFunc(slices.Clone(all), func(p part) bool { return p.rank < from })
 	in := mergeSection(r, "network", func(f *Fragment) *NetworkSection { return &f.Network }, noWithout)
+	r.parts = all
 	n := &r.out.Network
 	if off, ok := r.cutOff(); ok {
 		n.Mode = off
@@ -29,8 +33,8 @@ func (r *resolver) network() {
 		r.fail(n.Mode.Origin, "network.mode", "join does not say whose network", "add 'name: NAME', the name of a running sandbox")
 	}
 	r.dns(n, in.DNS)
-	r.egress(n)
-	r.publish(n)
+	r.egress(n, from)
+	r.publish(n, from)
 	r.bandwidth(n, in.Bandwidth)
 	r.links(n, &in)
 	r.needsVeth(n, &in)
@@ -40,6 +44,21 @@ func (r *resolver) network() {
 		r.warn(n.Mode.Origin, "network.mode", "veth without egress rules reaches nothing",
 			"write 'egress: [{allow: NAME:PORT}]', or 'egress: []' when that is what you want")
 	}
+}
+
+// networkFrom is the rank of the first file whose `network` counts: the one
+// that sets mode to none or host, where that is the mode in the end. What earlier
+// files say is for the network of their own that it has taken away.
+func (r *resolver) networkFrom() int {
+	for _, p := range slices.Backward(r.parts) {
+		if m := p.Network.Mode; m.Set {
+			if m.V == "none" || m.V == "host" {
+				return p.rank
+			}
+			break
+		}
+	}
+	return 0
 }
 
 // overNetwork are capabilities that act on a network namespace.
@@ -105,7 +124,7 @@ func (r *resolver) needsVeth(n *Network, in *NetworkSection) {
 	refuse(n.MTU.Set, n.MTU.Origin, "mtu")
 }
 
-func (r *resolver) publish(n *Network) {
+func (r *resolver) publish(n *Network, from int) {
 	items := mergeList(r, "network.publish",
 		func(f *Fragment) *List[Item] { return &f.Network.Publish },
 		func(f *Fragment) *List[Text] { return &f.Without.Publish },
@@ -118,6 +137,9 @@ func (r *resolver) publish(n *Network) {
 		p, err := parsePublish(v.V)
 		if err != nil {
 			r.fail(v.Origin, e.key, err.cause, err.fix)
+			continue
+		}
+		if e.rank < from {
 			continue
 		}
 		p.Origin = v.Origin
