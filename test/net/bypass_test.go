@@ -214,14 +214,21 @@ func TestBypasses(t *testing.T) {
 	world(t)
 	hostBait(t)
 	attempts := bypassAttempts()
-	without, _ := probe(t, false, "", attempts...)
-	// The control run did what a sandbox must not; the next control run does it again.
-	if err := shell("ip link del x0; ip addr del 203.0.113.200/32 dev bait0; ip route del 203.0.113.201/32; true"); err != nil {
-		t.Error(err)
-	}
+	without := controlRun(t, attempts)
 	with, events := probe(t, true, network(""), attempts...)
 	checkBypasses(t, without, with)
 	checkReports(t, events)
+}
+
+// controlRun makes the attempts without a sandbox. It does what a sandbox must not, and takes it back, for the next
+// control run does it again.
+func controlRun(t *testing.T, attempts []string) []outcome {
+	t.Helper()
+	without, _ := probe(t, false, "", attempts...)
+	if err := shell("ip link del x0; ip addr del 203.0.113.200/32 dev bait0; ip route del 203.0.113.201/32; true"); err != nil {
+		t.Error(err)
+	}
+	return without
 }
 
 func bypassAttempts() []string {

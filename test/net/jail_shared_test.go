@@ -106,7 +106,7 @@ func TestRootJailNAT(t *testing.T) {
 	asRoot = true
 	defer func() { asRoot = false }()
 	attempts := bypassAttempts()
-	without, _ := probe(t, false, "", attempts...)
+	without := controlRun(t, attempts)
 	profile := writeProfile(t, egress("")+"  uplink: nat\n"+mighty)
 	got, said := jailProbe(t, profile, allowed...)
 	for i, o := range got {
