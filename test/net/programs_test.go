@@ -37,7 +37,9 @@ const siteAddr = "203.0.113.30"
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	need.Program(t, "git", "curl", "ssh", "ssh-keygen", "sshd", "ping", "dig", "python3", "node")
+	for _, program := range []string{"git", "curl", "ssh", "ssh-keygen", "sshd", "ping", "dig", "python3", "node"} {
+		need.Program(t, program)
+	}
 	s := &site{dir: t.TempDir()}
 	page := filepath.Join(s.dir, "www", "page.html")
 	s.run(t, "mkdir", "-p", filepath.Dir(page))

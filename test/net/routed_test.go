@@ -130,6 +130,7 @@ func TestRootKills(t *testing.T) {
 func cleanHost(t *testing.T) {
 	t.Helper()
 	gone(t)
+	need.Program(t, "nft")
 	const look = `ip -o link | grep -o ': jail[0-9a-f]*'; ip route | grep -F 10.214.; ip -6 route | grep -F fd6a:; nft list tables`
 	var out []byte
 	for range 100 {
