@@ -226,8 +226,8 @@ func TestExecEndsWithItsJailAndWithTheSandbox(t *testing.T) {
 		t.Fatalf("stop: code %d %s%s", code, out, errs)
 	}
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 137 {
-		t.Errorf("code %d after the sandbox was ended, want 137; %s", code, errs.String())
+	if code := cmd.ProcessState.ExitCode(); code != 137 || !strings.Contains(errs.String(), "the sandbox "+b.name+" has ended") {
+		t.Errorf("code %d after the sandbox was ended, want 137 and that it has ended; %s", code, errs.String())
 	}
 	none(t, mark)
 	if _, errs, code := b.exec("true"); code != 125 || !strings.Contains(errs, "no running sandbox is called") {
