@@ -117,8 +117,11 @@ func (c *compiler) restrictAsBefore() error {
 }
 
 // grantsMounting tells whether the program could mount something: the filter lets it, and it has the capability or can
-// make a user namespace in which it would.
+// make a user namespace in which it would. A filter that is switched off is no such grant: what is left holds then.
 func (c *compiler) grantsMounting() bool {
+	if c.spec.Linux.Seccomp == nil && c.levels["seccomp"] == "off" {
+		return c.keeps("CAP_SYS_ADMIN")
+	}
 	if !slices.ContainsFunc([]string{"mount", "move_mount", "pivot_root", "umount2"}, func(call string) bool { return !c.denies(call) }) {
 		return false
 	}

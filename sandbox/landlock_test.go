@@ -55,6 +55,15 @@ func TestLandlockLevels(t *testing.T) {
 			b.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: list, Effective: list, Permitted: list}
 		}, true, "", ""},
 		{"new privileges", "prefer", 7, func(b *Bundle) { b.Spec.Process.NoNewPrivileges, b.Spec.Linux.Seccomp = false, nil }, false, "it needs no_new_privs", ""},
+		{"no filter", "", 7, func(b *Bundle) { b.Spec.Linux.Seccomp = nil }, false, "", "lets the program mount file systems"},
+		{"the filter off", "", 7, func(b *Bundle) {
+			b.Spec.Linux.Seccomp, b.Spec.Annotations[annotationEnforcement] = nil, `{"seccomp":"off"}`
+		}, true, "", ""},
+		{"the filter off, and a capability to mount", "", 7, func(b *Bundle) {
+			list := []string{"CAP_SYS_ADMIN"}
+			b.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: list, Effective: list, Permitted: list}
+			b.Spec.Linux.Seccomp, b.Spec.Annotations[annotationEnforcement] = nil, `{"seccomp":"off"}`
+		}, false, "", "lets the program mount file systems"},
 		{"a bundle made elsewhere", "", 0, func(b *Bundle) { delete(b.Spec.Annotations, annotationProfile) }, false, "", ""},
 		{"a bundle made elsewhere, on a new kernel", "", 7, func(b *Bundle) { delete(b.Spec.Annotations, annotationProfile) }, true, "", ""},
 	} {
