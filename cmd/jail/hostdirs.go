@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jail/policy"
+	"jail/sandbox"
 )
 
 // makeHostDirs makes the folders that a sandbox needs on the host: persistent homes, the layers of
@@ -94,4 +95,30 @@ func makeDirAt(fd int, name, path string, mode uint32, private bool) (int, error
 		}
 	}
 	return next, nil
+}
+
+// plannedFiles is the host's files as they will be once some folders are made.
+type plannedFiles struct {
+	sandbox.Files
+	dirs map[string]fs.FileMode
+}
+
+// withDirs adds folders, and those that they lie in, where nothing is yet.
+func withDirs(files sandbox.Files, dirs []policy.HostDir) sandbox.Files {
+	f := plannedFiles{files, map[string]fs.FileMode{}}
+	for _, dir := range dirs {
+		for at := dir.Path; at != "/"; at = filepath.Dir(at) {
+			f.dirs[at] = fs.ModeDir | dir.Mode.Perm()
+		}
+	}
+	return f
+}
+
+// Lstat tells of the planned folders too.
+func (f plannedFiles) Lstat(path string) (fs.FileMode, error) {
+	mode, err := f.Files.Lstat(path)
+	if planned, ok := f.dirs[path]; ok && errors.Is(err, fs.ErrNotExist) {
+		return planned, nil
+	}
+	return mode, err
 }

@@ -1,6 +1,11 @@
 package main
 
-import "bufio"
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+)
 
 type planCmd struct {
 	sandboxFlags `embed:""`
@@ -19,7 +24,7 @@ func (planCmd) examples() []example {
 }
 
 func (p *planCmd) launch(a *app, flags []flag, words []string) error {
-	compiled, _, err := p.compile(a, flags, words)
+	compiled, host, err := p.compile(a, flags, words)
 	if err != nil {
 		return err
 	}
@@ -36,9 +41,14 @@ func (p *planCmd) launch(a *app, flags []flag, words []string) error {
 			return err
 		}
 	}
-	plan, err := a.plan(bundle, config)
+	plan, err := a.plan(bundle, config, compiled.HostDirs...)
 	if err != nil {
 		return err
+	}
+	for _, dir := range compiled.HostDirs {
+		if _, err := host.FS.Lstat(dir.Path); errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(escapeLines{out}, "  -  jail    make the folder %s  # %s\n", dir.Path, dir.Origin)
+		}
 	}
 	if _, err := plan.WriteTo(escapeLines{out}); err != nil {
 		return err

@@ -126,11 +126,15 @@ func (a *app) ended(status sandbox.Status, err error, lap func(string, ...any)) 
 	return nil
 }
 
-// plan decides how a bundle is set up on this machine, with the network that was asked for.
-func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config) (*sandbox.Plan, error) {
+// plan decides how a bundle is set up on this machine, with the network that was asked for. The unmade folders count as
+// there: a run makes them first.
+func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config, unmade ...policy.HostDir) (*sandbox.Plan, error) {
 	facts, err := sandbox.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
+	}
+	if len(unmade) > 0 {
+		facts.Files = withDirs(facts.Files, unmade)
 	}
 	if err := unenforced(b.Spec); err != nil {
 		return nil, err
