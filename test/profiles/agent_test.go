@@ -41,10 +41,10 @@ mount --bind evil .git 2>/dev/null && say mount over the repository
 (echo 'version: 1' > .jail.yaml) 2>/dev/null && say write the project file
 
 # The world.
-for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com registry.npmjs.org good.test bad.test; do
+for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com packages.npmjs.org good.test bad.test; do
 	curl -sf --max-time 8 -o /dev/null "https://$host/" && say reach $host
 done
-curl -sf --max-time 8 -o /dev/null --resolve registry.npmjs.org:443:203.0.113.11 https://registry.npmjs.org/ && say reach another address by an allowed name
+curl -sf --max-time 8 -o /dev/null --resolve packages.npmjs.org:443:203.0.113.11 https://packages.npmjs.org/ && say reach another address by an allowed name
 curl -sf --max-time 8 -o /dev/null http://127.0.0.1:9001/ && say reach the machine
 exit 0
 `
@@ -69,7 +69,7 @@ func TestAgents(t *testing.T) {
 				need.Program(t, p)
 			}
 			want := slices.Clone(work)
-			for _, host := range append(slices.Clone(c.hosts), "registry.npmjs.org") {
+			for _, host := range append(slices.Clone(c.hosts), "packages.npmjs.org") {
 				want = append(want, "reach "+host)
 			}
 			u := checkout(t)

@@ -280,7 +280,7 @@ func gomod(t *testing.T, _ *user) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	const at = "proxy.golang.org/example.org/words/@v/"
+	const at = "modules.golang.org/example.org/words/@v/"
 	publish(t, at+"v1.0.0.info", []byte(`{"Version":"v1.0.0"}`))
 	publish(t, at+"v1.0.0.mod", []byte("module example.org/words\n"))
 	publish(t, at+"v1.0.0.zip", b.Bytes())
@@ -308,9 +308,9 @@ func npmPackage(t *testing.T, u *user) {
 		t.Fatal(err)
 	}
 	sum := sha512.Sum512(b.Bytes())
-	publish(t, "registry.npmjs.org/words-1.0.0.tgz", b.Bytes())
-	publish(t, "registry.npmjs.org/words", []byte(fmt.Sprintf(`{"name":"words","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"words","version":"1.0.0",
-		"hasInstallScript":true,"dist":{"tarball":"https://registry.npmjs.org/words-1.0.0.tgz","integrity":"sha512-%s"}}}}`, base64.StdEncoding.EncodeToString(sum[:]))))
+	publish(t, "packages.npmjs.org/words-1.0.0.tgz", b.Bytes())
+	publish(t, "packages.npmjs.org/words", []byte(fmt.Sprintf(`{"name":"words","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"words","version":"1.0.0",
+		"hasInstallScript":true,"dist":{"tarball":"https://packages.npmjs.org/words-1.0.0.tgz","integrity":"sha512-%s"}}}}`, base64.StdEncoding.EncodeToString(sum[:]))))
 }
 
 // wheel puts a package onto Python's index.
@@ -342,14 +342,15 @@ var tools = []row{
 	{profile: "make", program: "cmake", needs: []string{"gcc"}, files: map[string]string{"hello.c": hello,
 		"CMakeLists.txt": "cmake_minimum_required(VERSION 3.10)\nproject(hello C)\nadd_executable(hello hello.c)\ntarget_link_libraries(hello m)\n"},
 		args: []string{"-S", ".", "-B", "out"}, made: []string{"out/Makefile"}},
-	{profile: "go", program: "go", net: named, prepare: gomod, env: []string{"GOTOOLCHAIN=local", "GONOSUMDB=example.org"}, flags: []string{"--env", "GONOSUMDB=example.org", "--env", "GOFLAGS=-mod=mod"},
+	{profile: "go", program: "go", net: named, prepare: gomod, env: []string{"GOTOOLCHAIN=local", "GONOSUMDB=example.org", "GOPROXY=https://modules.golang.org"}, flags: []string{"--env", "GONOSUMDB=example.org", "--env", "GOFLAGS=-mod=mod"},
 		files: map[string]string{"go.mod": "module example.org/hello\n\nrequire example.org/words v1.0.0\n",
 			"main.go": "package main\n\nimport \"example.org/words\"\n\nfunc main() { println(words.Hello) }\n"},
 		args: []string{"run", "."}, want: "from a module"},
 	{profile: "cargo", program: "cargo", needs: []string{"gcc"}, net: named, files: map[string]string{
 		"Cargo.toml": "[package]\nname = \"hello\"\nversion = \"0.1.0\"\n", "src/main.rs": "fn main() { println!(\"from rust\"); }\n"},
 		args: []string{"run", "--quiet", "--offline"}, want: "from rust"},
-	{profile: "npm", program: "npm", net: named, prepare: npmPackage, flags: []string{"--env", "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"},
+	{profile: "npm", program: "npm", net: named, prepare: npmPackage, env: []string{"npm_config_registry=https://packages.npmjs.org/"},
+		flags: []string{"--env", "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt", "--env", "npm_config_registry"},
 		files: map[string]string{"package.json": `{"name":"hello","version":"1.0.0"}`, ".env": "TOKEN=a planted key\n"},
 		args:  []string{"install", "--no-audit", "--no-fund", "words"}, made: []string{"node_modules/words/index.js"},
 		check: func(t *testing.T, u *user, said string) {
