@@ -182,7 +182,7 @@ func TestBuildingJailInsideJail(t *testing.T) {
 	dirs := strings.Fields(string(cache))
 	tree := need.Tree(t)
 	source := filepath.Join(u.home, "jail")
-	if out, err := exec.Command("sh", "-c", "mkdir "+source+" && cd "+tree+" && cp -r cmd policy sandbox netsetup desktop profiles go.mod go.sum "+source).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", "mkdir "+source+" && cd "+tree+" && cp -r cmd policy sandbox netsetup profiles go.mod go.sum "+source).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	cmd := u.jail("--profile", "build", "--ro", dirs[0], "--ro", dirs[1], "--env", "GOMODCACHE="+dirs[0], "--env", "GOFLAGS=-mod=mod -buildvcs=false", "--env", "GONOSUMDB=*",
