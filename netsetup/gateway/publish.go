@@ -56,6 +56,11 @@ func (m *member) target(host netip.AddrPort, port uint16) (local, remote tcpip.F
 }
 
 func (m *member) accept(l *net.TCPListener, p netsetup.Publish) {
+	acceptEach(l, func(c *net.TCPConn) { m.inbound(c, p) })
+}
+
+// acceptEach serves the connections of a listener, each in a goroutine of its own, until the listener is closed.
+func acceptEach(l *net.TCPListener, serve func(*net.TCPConn)) {
 	for {
 		c, err := l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
@@ -65,7 +70,7 @@ func (m *member) accept(l *net.TCPListener, p netsetup.Publish) {
 			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
 			continue
 		}
-		go m.inbound(c, p)
+		go serve(c)
 	}
 }
 

@@ -27,27 +27,17 @@ func (m *member) acceptRouted(l *netsetup.Listener) {
 		})
 		return
 	}
-	for {
-		c, err := l.TCP.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
+	acceptEach(l.TCP, func(c *net.TCPConn) {
+		in, err := m.g.dialInside(m.inside(l))
+		if err != nil {
+			_ = c.SetLinger(0)
+			c.Close()
 			return
 		}
-		if err != nil {
-			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
-			continue
-		}
-		go func() {
-			in, err := m.g.dialInside(m.inside(l))
-			if err != nil {
-				_ = c.SetLinger(0)
-				c.Close()
-				return
-			}
-			from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-			f := &flow{to: destination{proto: "tcp", addr: from.Addr().Unmap(), port: l.Publish.Port, published: true}}
-			m.splice(f, in, c)
-		}()
-	}
+		from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+		f := &flow{to: destination{proto: "tcp", addr: from.Addr().Unmap(), port: l.Publish.Port, published: true}}
+		m.splice(f, in, c)
+	})
 }
 
 // inside is where a listener's connections go, in its own family.

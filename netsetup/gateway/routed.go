@@ -217,31 +217,21 @@ func loopbackOf(port uint16) []netip.AddrPort {
 
 func (g *gateway) acceptHost(l *net.TCPListener) {
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	for {
-		c, err := l.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
+	acceptEach(l, func(c *net.TCPConn) {
+		defer c.Close()
+		from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+		m := g.member(from.Addr().Unmap())
+		if m == nil {
 			return
 		}
+		out, err := dialTCP(loopbackOf(port))
 		if err != nil {
-			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
-			continue
+			_ = c.SetLinger(0)
+			return
 		}
-		go func() {
-			defer c.Close()
-			from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-			m := g.member(from.Addr().Unmap())
-			if m == nil {
-				return
-			}
-			out, err := dialTCP(loopbackOf(port))
-			if err != nil {
-				_ = c.SetLinger(0)
-				return
-			}
-			f := &flow{to: destination{proto: "tcp", addr: l.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap(), port: port, name: netsetup.HostName}}
-			m.splice(f, c, out)
-		}()
-	}
+		f := &flow{to: destination{proto: "tcp", addr: l.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap(), port: port, name: netsetup.HostName}}
+		m.splice(f, c, out)
+	})
 }
 
 // splice carries a TCP connection between two sockets of the kernel.
