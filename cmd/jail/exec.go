@@ -67,7 +67,7 @@ func (c *execCmd) launch(a *app, _ []flag, words []string) error {
 
 type shellCmd struct {
 	joinFlags `embed:""`
-	Name      string `arg:"" name:"name" placeholder:"NAME" help:"The sandbox, as jail ps lists it."`
+	Name      string `arg:"" name:"name" complete:"running" placeholder:"NAME" help:"The sandbox, as jail ps lists it."`
 }
 
 // Help is the text below the command's first line.

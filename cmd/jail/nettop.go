@@ -17,7 +17,7 @@ import (
 )
 
 type netTopCmd struct {
-	Name  string `arg:"" name:"name" placeholder:"NAME" help:"The sandbox: its name, the process id of its supervisor, or its profile or program where that means one."`
+	Name  string `arg:"" name:"name" complete:"running" placeholder:"NAME" help:"The sandbox: its name, the process id of its supervisor, or its profile or program where that means one."`
 	JSON  bool   `name:"json" help:"Print a JSON array; with --watch one a line."`
 	Watch bool   `name:"watch" short:"w" help:"Print it anew every second, until the sandbox ends."`
 }

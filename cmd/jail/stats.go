@@ -20,7 +20,7 @@ import (
 )
 
 type statsCmd struct {
-	Name  string `arg:"" optional:"" name:"name" placeholder:"NAME" help:"Only the sandbox of that name."`
+	Name  string `arg:"" optional:"" name:"name" complete:"running" placeholder:"NAME" help:"Only the sandbox of that name."`
 	Watch bool   `name:"watch" short:"w" help:"Go on, once a second, until Ctrl-C or until the sandbox has ended."`
 	JSON  bool   `name:"json" help:"Print a JSON array, with --watch one a line."`
 }

@@ -13,7 +13,7 @@ import (
 )
 
 type stopCmd struct {
-	Names []string      `arg:"" optional:"" name:"name" placeholder:"NAME..." help:"Sandboxes, as jail ps lists them."`
+	Names []string      `arg:"" optional:"" name:"name" complete:"running" placeholder:"NAME..." help:"Sandboxes, as jail ps lists them."`
 	All   bool          `name:"all" help:"End all of your running sandboxes."`
 	Time  time.Duration `name:"time" default:"5s" placeholder:"DURATION" help:"How long the programs may take to end after SIGTERM, 5s by default; 0s ends them at once."`
 }
