@@ -40,7 +40,7 @@ func (e *explainer) calls() {
 		return
 	}
 	c := &compiler{r: e.r}
-	states, userns := c.callStates()
+	states := c.callStates()
 	_, archs := nativeArch()
 	granted, known := 0, 0
 	for i := range syscallTable {
@@ -48,7 +48,7 @@ func (e *explainer) calls() {
 			continue
 		}
 		known++
-		if states[i].granted && !states[i].isDenied() {
+		if s := &states.of[i]; s.granted && !s.isDenied() {
 			granted++
 		}
 	}
@@ -60,7 +60,7 @@ func (e *explainer) calls() {
 		if !ok {
 			continue
 		}
-		v := c.verdict(q.call, &states[i], userns)
+		v := c.verdict(i, &states)
 		if kind := v.answer(q.args).Kind; kind == "allow" || kind == "log" {
 			may = append(may, q.text)
 		} else {

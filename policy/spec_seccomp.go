@@ -10,11 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCallRules bounds what argument rules for one call may grow to when they
-// are cut apart. A filter has 4096 instructions at most (BPF_MAXINSNS), and a
-// condition takes about five.
-const maxCallRules = 256
-
 // nativeArch is the architecture of this machine as OCI and the table name it.
 func nativeArch() (specs.Arch, syscallArchs) {
 	if runtime.GOARCH == "arm64" {
@@ -23,17 +18,24 @@ func nativeArch() (specs.Arch, syscallArchs) {
 	return specs.ArchX86_64, onAMD64
 }
 
-// callState is what the profile says of one system call.
+// callState is what the profile says of one system call. There is one for every
+// call known, so it is kept small: fresh memory is what costs a start most.
 type callState struct {
-	granted bool
-	named   int // 1 + the highest rank that grants the call by its own name
-	denied  int // 1 + the highest rank that denies it
-	lifted  bool
 	// answer replaces the plain verdict: log for a call that is granted, another
 	// errno or a kill for one that is not.
 	answer     *SyscallAction
-	answerRank int
-	rules      []*SyscallRule // with arguments
+	answerRank int32
+	named      int32 // 1 + the highest rank that grants the call by its own name
+	denied     int32 // 1 + the highest rank that denies it
+	granted    bool
+	lifted     bool
+}
+
+// callStates is what the profile says of all of them.
+type callStates struct {
+	of     []callState            // by the number of the line in syscallTable
+	rules  map[int][]*SyscallRule // those with arguments, by the same number
+	userns bool                   // @userns is granted
 }
 
 // isDenied applies the rule that Syscalls states: deny wins, but for a later
@@ -65,52 +67,53 @@ func (c *compiler) seccomp() (*specs.LinuxSeccomp, error) {
 	}
 	c.origin("/linux/seccomp", c.r.Syscalls.Origin)
 
-	states, userns := c.callStates()
-	lists := callLists{}
-	conditional := make([]specs.LinuxSyscall, 0, 192)
+	states := c.callStates()
+	var lists callLists
+	var conditional []cutVerdict
+	room := [2][]region{make([]region, 0, 48), make([]region, 0, 48)} // more than the guards take
+	total := 0
 	for i := range syscallTable {
 		call := &syscallTable[i]
 		if call.archs&archs == 0 {
 			continue
 		}
-		v := c.verdict(call.name, &states[i], userns)
+		v := c.verdict(i, &states)
 		if len(v.lines) == 0 {
 			if call.name == "socketcall" && isDefaultAnswer(v.base) {
 				v.base = errnoAction(uint(unix.EPERM)) // must not be left out: see callLists.syscalls
 			}
-			lists.add(call.name, v.base)
+			lists.add(i, v.base)
 			continue
 		}
-		rules, err := v.rules(call.name)
+		cut, err := v.cutApart(i, &room)
 		if err != nil {
 			return nil, err
 		}
-		conditional = append(conditional, rules...)
+		conditional, total = append(conditional, cut), total+cut.rules
 	}
-	out.Syscalls = lists.syscalls(archs)
+	out.Syscalls = lists.syscalls(archs, total)
 	for i := range conditional {
-		c.ruleOrigin(len(out.Syscalls)+i, conditional[i].Names[0], states)
+		cut := &conditional[i]
+		if rules := states.rules[cut.call]; len(rules) > 0 {
+			for at := range cut.rules {
+				c.origin("/linux/seccomp/syscalls/"+strconv.Itoa(len(out.Syscalls)+at), rules[0].Origin)
+			}
+		}
+		out.Syscalls = cut.appendTo(out.Syscalls)
 	}
-	out.Syscalls = append(out.Syscalls, conditional...)
 	return out, nil
 }
 
-func (c *compiler) ruleOrigin(at int, call string, states []callState) {
-	i, _ := findSyscall(call)
-	if rules := states[i].rules; len(rules) > 0 {
-		c.origin("/linux/seccomp/syscalls/"+strconv.Itoa(at), rules[0].Origin)
-	}
-}
-
-// callStates goes through the profile's lists once, and says whether @userns is
-// granted.
-func (c *compiler) callStates() ([]callState, bool) {
-	states := make([]callState, len(syscallTable))
+// callStates goes through the profile's lists once.
+func (c *compiler) callStates() callStates {
+	all := callStates{of: make([]callState, len(syscallTable))}
+	states := all.of
 	sys := &c.r.Syscalls
 	userns := 0
-	grant := func(name string, rank int, answer *SyscallAction, lift bool) {
+	grant := func(name string, fileRank int, answer *SyscallAction, lift bool) {
+		rank := int32(fileRank)
 		if name == "@userns" {
-			userns = max(userns, rank+1)
+			userns = max(userns, fileRank+1)
 		}
 		eachCall(name, func(i int, named bool) {
 			s := &states[i]
@@ -127,7 +130,8 @@ func (c *compiler) callStates() ([]callState, bool) {
 			}
 		})
 	}
-	deny := func(name string, rank int, answer *SyscallAction) {
+	deny := func(name string, fileRank int, answer *SyscallAction) {
+		rank := int32(fileRank)
 		eachCall(name, func(i int, named bool) {
 			// "no @userns" means no new namespaces, not that nothing may be started.
 			if name == "@userns" && findGuard(syscallTable[i].name, false) != nil {
@@ -154,7 +158,10 @@ func (c *compiler) callStates() ([]callState, bool) {
 		for _, name := range rule.Names {
 			switch {
 			case len(rule.Args) > 0:
-				eachCall(name, func(i int, _ bool) { states[i].rules = append(states[i].rules, rule) })
+				if all.rules == nil {
+					all.rules = map[int][]*SyscallRule{}
+				}
+				eachCall(name, func(i int, _ bool) { all.rules[i] = append(all.rules[i], rule) })
 			case rule.Action.Kind == "allow":
 				grant(name, rule.Rank, nil, true)
 			case rule.Action.Kind == "log":
@@ -164,7 +171,8 @@ func (c *compiler) callStates() ([]callState, bool) {
 			}
 		}
 	}
-	return states, userns > 0
+	all.userns = userns > 0
+	return all
 }
 
 // eachCall calls f for the call called name, or for every member of the group.
@@ -206,22 +214,26 @@ func errnoAction(errno uint) SyscallAction {
 
 // verdict decides one call. The profile's rules come first, the stricter answer
 // before the milder and the later file before the earlier; then the guard.
-func (c *compiler) verdict(call string, s *callState, userns bool) verdict {
+func (c *compiler) verdict(i int, states *callStates) verdict {
+	call, s := syscallTable[i].name, &states.of[i]
 	open := s.granted && !s.isDenied()
 	v := verdict{base: c.baseAction(call, s, open)}
-	rules := slices.Clone(s.rules)
+	rules := slices.Clone(states.rules[i])
 	slices.SortStableFunc(rules, func(a, b *SyscallRule) int {
 		return cmp.Or(cmp.Compare(strictness(a.Action.Kind), strictness(b.Action.Kind)), cmp.Compare(b.Rank, a.Rank))
 	})
 	for _, rule := range rules {
 		mild := rule.Action.Kind == "allow" || rule.Action.Kind == "log"
-		if mild && s.denied > 0 && (rule.Rank+1 <= s.denied || !slices.Contains(rule.Names, call)) {
+		if mild && s.denied > 0 && (rule.Rank+1 <= int(s.denied) || !slices.Contains(rule.Names, call)) {
 			continue
 		}
 		v.lines = append(v.lines, verdictLine{rule.Args, rule.Action, rule.Origin})
 	}
-	g := findGuard(call, userns)
-	if !open || s.lifted || g == nil {
+	if !open || s.lifted {
+		return v
+	}
+	g := findGuard(call, states.userns)
+	if g == nil {
 		return v
 	}
 	pass := v.base
@@ -266,62 +278,6 @@ func strictness(kind string) int {
 	return slices.Index([]string{"kill-process", "kill-thread", "trap", "errno", "log", "allow"}, kind)
 }
 
-// rules gives the verdict as OCI rules that do not overlap.
-func (v *verdict) rules(call string) ([]specs.LinuxSyscall, error) {
-	lower, at := v.cut(call, cutter{first: 31, limit: maxCallRules})
-	if at == nil && len(lower) < 64 {
-		return lower, nil
-	}
-	whole, at2 := v.cut(call, cutter{first: 63, limit: maxCallRules})
-	switch {
-	case at != nil && at2 != nil:
-		return nil, Problems{problemAt(*at2, "syscalls.rules",
-			"the rules for "+call+" cut each other into more pieces than a filter can hold",
-			"compare with eq and masked-eq, or write fewer rules")}
-	case at != nil || at2 == nil && len(whole) < len(lower):
-		return whole, nil
-	}
-	return lower, nil
-}
-
-// cut makes the rules, or gives the place of the one that led to too many.
-func (v *verdict) cut(call string, k cutter) ([]specs.LinuxSyscall, *Origin) {
-	var out []specs.LinuxSyscall
-	names := []string{call}
-	emit := func(rs []region, action SyscallAction) bool {
-		if isDefaultAnswer(action) {
-			return true
-		}
-		rule := specs.LinuxSyscall{Names: names}
-		rule.Action, rule.ErrnoRet = ociAction(action)
-		for i := range rs {
-			rule.Args = rs[i].conditions()
-			out = append(out, rule)
-		}
-		return len(out) <= k.limit
-	}
-	var taken []region
-	for i := range v.lines {
-		l := &v.lines[i]
-		all, ok := k.regionsOf(l.args)
-		if ok {
-			all, ok = k.minusAll(all, taken)
-		}
-		if !ok || !emit(all, l.action) {
-			return nil, &l.origin
-		}
-		taken = append(taken, all...)
-	}
-	if isDefaultAnswer(v.base) {
-		return out, nil
-	}
-	rest, ok := k.minusAll([]region{{}}, taken)
-	if !ok || !emit(rest, v.base) {
-		return nil, &v.lines[0].origin
-	}
-	return out, nil
-}
-
 // isDefaultAnswer tells whether the filter's default gives the answer anyway: such
 // a rule is left out, because libseccomp refuses it.
 func isDefaultAnswer(a SyscallAction) bool {
@@ -343,52 +299,4 @@ func ociAction(a SyscallAction) (specs.LinuxSeccompAction, *uint) {
 	}
 	errno := a.Errno
 	return specs.ActErrno, &errno
-}
-
-// callLists gathers the calls whose answer does not depend on arguments.
-type callLists struct {
-	actions []SyscallAction
-	names   [][]string
-}
-
-func (l *callLists) add(call string, action SyscallAction) {
-	for i := range l.actions {
-		if l.actions[i].Kind == action.Kind && l.actions[i].Errno == action.Errno {
-			l.names[i] = append(l.names[i], call)
-			return
-		}
-	}
-	l.actions = append(l.actions, action)
-	l.names = append(l.names, []string{call})
-}
-
-// syscalls gives one rule an answer. With i386 the calls that carry others in
-// them come first: libseccomp repeats every rule for socket() on socketcall(),
-// without its arguments, and takes the repetition for a contradiction (EEXIST)
-// unless a rule for socketcall as a whole is there already.
-func (l *callLists) syscalls(archs syscallArchs) []specs.LinuxSyscall {
-	var first, rest []specs.LinuxSyscall
-	for i, action := range l.actions {
-		if isDefaultAnswer(action) {
-			continue
-		}
-		names := l.names[i]
-		rule := specs.LinuxSyscall{}
-		rule.Action, rule.ErrnoRet = ociAction(action)
-		if archs&on386 != 0 {
-			for _, carrier := range []string{"socketcall", "ipc"} {
-				if at, ok := slices.BinarySearch(names, carrier); ok {
-					names = slices.Delete(names, at, at+1)
-					alone := rule
-					alone.Names = []string{carrier}
-					first = append(first, alone)
-				}
-			}
-		}
-		if len(names) > 0 {
-			rule.Names = names
-			rest = append(rest, rule)
-		}
-	}
-	return append(first, rest...)
 }

@@ -35,6 +35,8 @@ func (p cube) meet(q cube) (cube, bool) {
 type cutter struct {
 	first int
 	limit int // of pieces: what a profile writes decides how long this takes
+	// room is written over by each minusAll.
+	room *[2][]region
 }
 
 // minus adds to out what lies in p and not in q, as cubes that do not overlap:
@@ -74,20 +76,16 @@ func (k cutter) minusRegion(r region, s *region, out []region) []region {
 }
 
 // minusAll takes every region of s away from every region of rs, or reports false
-// where the answer grows beyond the limit.
+// where the answer grows beyond the limit. The answer is good until the next call.
 func (k cutter) minusAll(rs []region, s []region) ([]region, bool) {
-	var spare []region // the list before last, to be written over
 	for i := range s {
-		rest := spare[:0]
+		rest := k.room[i%2][:0]
 		for j := range rs {
 			if rest = k.minusRegion(rs[j], &s[i], rest); len(rest) > k.limit {
 				return nil, false
 			}
 		}
-		spare, rs = rs, rest
-		if i == 0 {
-			spare = nil // the caller's
-		}
+		rs, k.room[i%2] = rest, rest
 	}
 	return rs, true
 }
@@ -162,9 +160,19 @@ func between(lo, hi uint64) []cube {
 	}
 }
 
-// conditions gives a region in OCI's terms.
-func (r *region) conditions() []specs.LinuxSeccompArg {
-	var out []specs.LinuxSeccompArg
+// fixed counts the arguments that the region depends on.
+func (r *region) fixed() int {
+	n := 0
+	for i := range r {
+		if r[i].mask != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// appendConditions adds the region in OCI's terms.
+func (r *region) appendConditions(out []specs.LinuxSeccompArg) []specs.LinuxSeccompArg {
 	for i, c := range r {
 		switch c.mask {
 		case 0:
