@@ -19,6 +19,7 @@ import (
 	gateway "jail/netsetup/program"
 	"jail/policy"
 	"jail/sandbox"
+	"jail/sandbox/kept"
 )
 
 // annotationNetwork asks for a network that the namespaces alone do not give.
@@ -71,7 +72,7 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 		return n, n.joinNetwork(b)
 	}
 	n.at, err = netsetup.Start(config, netsetup.Options{
-		Gateway: gateway.Open, Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
+		Gateway: a.gateway(host), Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
 		Events: n.event, Stderr: os.Stderr, Lock: lockFolder(host),
 	})
 	if err != nil {
@@ -79,6 +80,24 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 	}
 	b.Overlays = append(b.Overlays, nameFiles(b, n.at.Plan)...)
 	return n, nil
+}
+
+// gateway opens the network's gateway: in jail's cache, where the first start has put it, or else in memory.
+func (a *app) gateway(host *policy.Host) func() (string, []string, *os.File, error) {
+	return func() (string, []string, *os.File, error) {
+		return gateway.Open(func(name string, size int64, content io.Reader) (*os.File, error) {
+			dir, err := kept.Open(host.CacheHome, "gateway")
+			if err == nil {
+				defer kept.Close(dir)
+				var f *os.File
+				if f, err = kept.Program(dir, name, size, content); err == nil {
+					return f, nil
+				}
+			}
+			a.verbose("the network's gateway is run from memory: %v", err)
+			return nil, err
+		})
+	}
 }
 
 // lockFolder is where starts in named networks wait for each other: nowhere without a home.

@@ -1,6 +1,6 @@
 // Package program carries the gateway program inside jail, so that one file is all
-// there is to install. It is run from memory, and only by a sandbox that has a
-// network of its own.
+// there is to install. Only a sandbox that has a network of its own runs it, from
+// the file in which an earlier start has kept it, or else from memory.
 package program
 
 import (
@@ -27,12 +27,21 @@ const name = "jail-net-gateway"
 
 var memory = sync.OnceValues(open)
 
-// Open puts the gateway program into memory, once for a process, and gives what
-// netsetup.Options.Gateway asks for.
-func Open() (path string, args []string, keep *os.File, err error) {
-	f, err := memory()
+// Keep gives a file of that name and size, open for reading and fit to be executed,
+// with the content that is given where there is none yet.
+type Keep func(name string, size int64, content io.Reader) (*os.File, error)
+
+// Open gives what netsetup.Options.Gateway asks for: the program as keep has it, or,
+// without one and where that fails, in memory, where a copy of the program takes
+// longer to make than the program to start.
+func Open(keep Keep) (path string, args []string, file *os.File, err error) {
+	f, err := kept(keep)
 	if err != nil {
-		return "", nil, nil, err
+		if f, err = memory(); err != nil {
+			return "", nil, nil, err
+		}
+	} else {
+		defer f.Close()
 	}
 	// A descriptor of its own for each start: the caller closes it. Its number is out of the way of those that the
 	// program is to find: in the child they are put in place before the path is looked up.
@@ -43,13 +52,35 @@ func Open() (path string, args []string, keep *os.File, err error) {
 	return "/proc/self/fd/" + strconv.Itoa(fd), []string{name}, os.NewFile(uintptr(fd), name), nil
 }
 
+// kept has the program kept under a name that no other build of it has.
+func kept(keep Keep) (*os.File, error) {
+	if keep == nil {
+		return nil, errors.ErrUnsupported
+	}
+	digest, err := embedded.ReadFile("embedded/" + name + ".sha256")
+	if err != nil || len(digest) < 32 {
+		return nil, errNotBuilt
+	}
+	program, err := embedded.Open("embedded/" + name)
+	if err != nil {
+		return nil, errNotBuilt
+	}
+	about, err := program.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return keep(name+"-"+string(digest[:32]), about.Size(), program)
+}
+
+var errNotBuilt = errors.New("this jail was built without its network gateway\nbuild it with `make build`, which runs `go generate ./netsetup/program` first")
+
 // writerOnly hides the file's own ways of copying, which make a buffer of their own.
 type writerOnly struct{ io.Writer }
 
 func open() (*os.File, error) {
 	program, err := embedded.Open("embedded/" + name)
 	if err != nil {
-		return nil, errors.New("this jail was built without its network gateway\nbuild it with `make build`, which runs `go generate ./netsetup/program` first")
+		return nil, errNotBuilt
 	}
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)

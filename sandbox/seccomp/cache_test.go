@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"jail/sandbox/kept"
 	"jail/test/need"
 )
 
@@ -236,7 +237,7 @@ func TestUnwritableCacheOnlyCostsTime(t *testing.T) {
 func TestRootForeignFilesAndDirectoriesAreNotUsed(t *testing.T) {
 	need.Root(t)
 	for name, c := range map[string]struct{ path, want string }{
-		"the home":      {"", "belongs to user 65534 (filters are not kept there)"},
+		"the home":      {"", "belongs to user 65534 (nothing is kept there)"},
 		"jail":          {"jail", "/jail belongs to user 65534"},
 		"the directory": {"jail/seccomp", "/jail/seccomp belongs to user 65534"},
 		"the file":      {"jail/seccomp/*", "belongs to user 65534 (compiled anew)"},
@@ -282,7 +283,7 @@ func TestFilesWithANameFirst(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("other"), 0o600))
 	dir, err := openCache(o.CacheHome)
 	must(t, err)
-	defer closeFD(dir)
+	defer kept.Close(dir)
 	must(t, storeNamed(dir, filepath.Base(file), text))
 	p := mustFilter(t, defaultSpec(t), o)
 	left, err := os.ReadDir(filepath.Dir(file))

@@ -31,6 +31,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"jail/sandbox/kept"
 	"jail/sandbox/seccomp/bpf"
 	"jail/sandbox/seccomp/rules"
 )
@@ -75,7 +76,7 @@ func Filter(s *specs.LinuxSeccomp, o Options) (Program, error) {
 		if dir, err = openCache(o.CacheHome); err != nil {
 			p.CacheProblem = err
 		} else {
-			defer closeFD(dir)
+			defer kept.Close(dir)
 			p.Code, p.CacheProblem = load(dir, key)
 			if p.Code != nil {
 				p.Cached = true

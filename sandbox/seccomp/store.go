@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"jail/sandbox/kept"
 )
 
 // Filters beyond maxKept are removed, the oldest first, down to keptAfter. Each
@@ -27,13 +29,13 @@ func store(dir int, key cacheKey, code []byte) error {
 	sum := checksum(key, code)
 	text := slices.Concat([]byte(cacheMark), sum[:], code)
 	name := key.String()
-	f, err := createUnnamed(dir)
+	f, err := kept.Unnamed(dir)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
 		err = storeNamed(dir, name, text)
 	} else if err == nil {
 		err = writePrivate(f, text)
 		if err == nil {
-			err = linkOver(f, dir, name)
+			err = kept.Name(f, dir, name)
 		}
 		f.Close()
 	}
@@ -43,14 +45,6 @@ func store(dir int, key cacheKey, code []byte) error {
 	return prune(dir)
 }
 
-func createUnnamed(dir int) (*os.File, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), "new filter"), nil
-}
-
 // writePrivate sets the mode too, which the umask or a default ACL may have changed.
 func writePrivate(f *os.File, text []byte) error {
 	if err := f.Chmod(0o600); err != nil {
@@ -58,27 +52,6 @@ func writePrivate(f *os.File, text []byte) error {
 	}
 	_, err := f.Write(text)
 	return err
-}
-
-// linkOver gives the file its name in place of what has it: a filter that did
-// not pass the checks, or the same one from a jail that was quicker.
-func linkOver(f *os.File, dir int, name string) error {
-	// AT_EMPTY_PATH would need a capability, open(2) says to go this way.
-	self := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	for range 3 {
-		err := unix.Linkat(unix.AT_FDCWD, self, dir, name, unix.AT_SYMLINK_FOLLOW)
-		if !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-		err = unix.Unlinkat(dir, name, 0)
-		if errors.Is(err, unix.EISDIR) {
-			err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-		}
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return unix.EEXIST
 }
 
 // storeNamed is for file systems that have no files without names (NFS, some

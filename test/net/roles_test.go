@@ -77,6 +77,9 @@ func commandRole(command string) int {
 	return 0
 }
 
+// fromMemory opens the gateway as a start does that can keep nothing.
+func fromMemory() (string, []string, *os.File, error) { return program.Open(nil) }
+
 // runRole is the supervisor of a sandbox: it takes the network's annotation from
 // JAIL_NETWORK and runs a probe inside. The probe is root of a user namespace below
 // the gateway's: the most that any program can get.
@@ -86,7 +89,7 @@ func runRole() int {
 		return failed(err)
 	}
 	n, err := netsetup.Start(c, netsetup.Options{
-		Gateway: program.Open, Hostname: "inside", Stderr: os.Stderr, Sandbox: os.Getenv("JAIL_NAME"), Lock: os.Getenv("JAIL_LOCK"),
+		Gateway: fromMemory, Hostname: "inside", Stderr: os.Stderr, Sandbox: os.Getenv("JAIL_NAME"), Lock: os.Getenv("JAIL_LOCK"),
 		Events: func(e netsetup.Event) {
 			b, _ := json.Marshal(e)
 			fmt.Printf("event %s\n", b)

@@ -190,7 +190,8 @@ func gateways() []string {
 	for _, p := range proc {
 		exe, _ := os.Readlink(p + "/exe")
 		ns, _ := os.Readlink(p + "/ns/net")
-		if strings.HasPrefix(exe, "/memfd:jail-net-gateway") && ns == own && !isHostProcess(p) {
+		inMemory, inFile := strings.HasPrefix(exe, "/memfd:jail-net-gateway"), strings.HasPrefix(filepath.Base(exe), "jail-net-gateway-")
+		if (inMemory || inFile) && ns == own && !isHostProcess(p) {
 			left = append(left, p)
 		}
 	}
