@@ -125,6 +125,13 @@ func (g *guest) shell(user string) error {
 	return g.ssh(user, []string{"exec bash -i"}, "-t").Run()
 }
 
+// leave ends the guest, unless it is one that stays.
+func (g *guest) leave() {
+	if g.ours {
+		g.stop()
+	}
+}
+
 // stop ends the guest. Nothing of it is kept, so it need not be shut down.
 func (g *guest) stop() {
 	if err := syscall.Kill(g.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {

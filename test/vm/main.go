@@ -22,7 +22,8 @@ const usage = `usage: test/vm/run COMMAND [flags] ...
   shell [flags] RELEASE           open a shell in a guest
   start [flags] RELEASE           boot a guest that stays: exec and shell then use it, at once
   stop  RELEASE                   power it off
-  test  RELEASE...                run the integration and guest tests in a fresh guest
+  test  [flags] RELEASE...        run the integration and guest tests in a fresh guest; with -pkg or -run
+                                  in one that stays if there is one, and with their output
 
 RELEASE is bookworm, trixie or bullseye. The source tree is at /src in the guest, read-only.
 
@@ -31,7 +32,7 @@ flags:
                (whose manager has only memory and pids), nomanager (without a user manager), or root
   -plain       boot without systemd
   -pkg TEXT    test: only packages whose folder contains TEXT
-  -run REGEXP  test: only tests whose name matches
+  -run REGEXP  test: only tests whose name matches, or NAME/SUBTEST
 `
 
 // releases are the Debian releases that a guest can be.
@@ -125,8 +126,8 @@ func (h home) run(args []string) error {
 			if g, err = h.start(b, false); err != nil {
 				return err
 			}
-			defer g.stop()
 		}
+		defer g.leave()
 		defer g.stopOnSignal()()
 		if err := g.refresh(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,14 +17,11 @@ import (
 // What runs in the guest. policy and profiles are left out: they touch no kernel, so a guest shows nothing new.
 var tested = []string{"./cmd/...", "./sandbox/...", "./netsetup/...", "./test/..."}
 
-// guestOnly is the package with tests for the guest alone.
-const guestOnly = "test/guest"
-
 // suite is one package's compiled tests.
 type suite struct {
-	dir     string // below the tree
-	binary  string // in /stage
-	hasRoot bool   // has tests named TestRoot*
+	dir    string   // below the tree
+	binary string   // in /stage
+	tests  []string // the names of those that were chosen
 }
 
 // choice narrows a run down to what a developer works on.
@@ -32,7 +30,38 @@ type choice struct {
 	tests    string // only those that match
 }
 
-// test runs the suites in a fresh guest of every release named, then those for a guest without systemd.
+func (c choice) part() bool { return c != choice{} }
+
+// pass is what one user runs of a suite in one kind of guest. The names of tests say which one they belong to.
+type pass struct {
+	plain  bool // in the boot without systemd
+	user   string
+	prefix string // of the names of its tests
+	marks  string // how package need knows
+}
+
+var passes = []pass{
+	{false, "tester", "", "JAIL_TEST_ROOT_PASS=follows"},
+	{false, "root", "TestRoot", "JAIL_TEST_ROOT_PASS=now"},
+	{true, "tester", "TestPlain", "JAIL_TEST_ROOT_PASS=follows"},
+	{true, "root", "TestPlainRoot", "JAIL_TEST_ROOT_PASS=now"},
+}
+
+// of gives the tests of a suite that belong to a pass. Those with a longer prefix belong to another one.
+func (p pass) of(s suite) []string {
+	return slices.DeleteFunc(slices.Clone(s.tests), func(name string) bool {
+		home := passes[0]
+		for _, other := range passes {
+			if strings.HasPrefix(name, other.prefix) && len(other.prefix) > len(home.prefix) {
+				home = other
+			}
+		}
+		return home != p
+	})
+}
+
+// test runs the suites in a guest of every release named, then those for a guest without systemd. The guests are fresh
+// ones; for a part of the suites one that stays will do.
 func (h home) test(releases []string, only choice) error {
 	suites, err := h.compile(only)
 	if err != nil {
@@ -41,16 +70,7 @@ func (h home) test(releases []string, only choice) error {
 	var failed []string
 	for _, release := range releases {
 		for _, plain := range []bool{false, true} {
-			b := boot{release: release, plain: plain}
-			ran := suites
-			if plain {
-				ran = slices.DeleteFunc(slices.Clone(suites), func(s suite) bool { return s.dir != guestOnly })
-			}
-			if len(ran) == 0 {
-				continue
-			}
-			fmt.Printf("== %s\n", b)
-			failures, err := h.testIn(b, ran, only)
+			failures, err := h.testIn(boot{release: release, plain: plain}, suites, only)
 			if err != nil {
 				return err
 			}
@@ -98,86 +118,127 @@ func (h home) compile(only choice) ([]suite, error) {
 		if err := build.Run(); err != nil {
 			return nil, fmt.Errorf("compile the tests of %s: %w", rel, err)
 		}
-		names := exec.Command(path, "-test.list", "^TestRoot")
+		// What stands behind a slash chooses among subtests, which nobody knows before the tests run.
+		wanted, _, _ := strings.Cut(only.tests, "/")
+		names := exec.Command(path, "-test.list", wanted)
 		names.Dir = dir
 		found, err := names.Output()
 		if err != nil {
 			return nil, fmt.Errorf("list the tests of %s: %w", rel, err)
 		}
-		s.hasRoot = bytes.Contains(found, []byte("TestRoot"))
-		suites = append(suites, s)
+		for name := range strings.FieldsSeq(string(found)) {
+			if !strings.HasPrefix(name, "Benchmark") {
+				s.tests = append(s.tests, name)
+			}
+		}
+		if len(s.tests) > 0 {
+			suites = append(suites, s)
+		}
 	}
 	if len(suites) == 0 {
-		return nil, fmt.Errorf("no package with tests matches %q", only.packages)
+		return nil, fmt.Errorf("no test matches -pkg %q -run %q", only.packages, only.tests)
 	}
 	return suites, nil
 }
 
-// testIn boots a guest and runs suites in it. It gives the names of those that failed.
+// testIn runs suites in one kind of guest, if they have tests for it. It gives the names of those that failed.
 func (h home) testIn(b boot, suites []suite, only choice) (failed []string, err error) {
-	g, err := h.start(b, false)
-	if err != nil {
-		return nil, err
-	}
-	defer g.stop()
-	defer g.stopOnSignal()()
-	if err := g.refresh(); err != nil {
-		return nil, err
-	}
+	var g *guest
 	for _, s := range suites {
-		filter := only.tests
-		if b.plain {
-			filter = "^TestPlain"
-		}
-		if !h.runSuite(g, s, "tester", "JAIL_TEST_ROOT_PASS=follows", filter) {
-			failed = append(failed, fmt.Sprintf("%s in %s as tester", s.dir, b))
-		}
-		switch {
-		case b.plain:
-			filter = "^TestPlainRoot"
-		case !s.hasRoot:
-			continue
-		case filter == "":
-			filter = "^TestRoot"
-		}
-		if !h.runSuite(g, s, "root", "JAIL_TEST_ROOT_PASS=now", filter) {
-			failed = append(failed, fmt.Sprintf("%s in %s as root", s.dir, b))
+		for _, p := range passes {
+			tests := p.of(s)
+			if p.plain != b.plain || len(tests) == 0 {
+				continue
+			}
+			if g == nil {
+				fmt.Printf("== %s\n", b)
+				if g, err = h.guestFor(b, only); err != nil {
+					return nil, err
+				}
+				defer g.leave()
+				defer g.stopOnSignal()()
+				if err := g.refresh(); err != nil {
+					return nil, err
+				}
+			}
+			passed, err := g.run(s, p, tests, only)
+			if err != nil {
+				return nil, err
+			}
+			if !passed {
+				failed = append(failed, fmt.Sprintf("%s in %s as %s", s.dir, b, p.user))
+			}
 		}
 	}
 	return failed, nil
 }
 
+// guestFor is a fresh guest, or for a part of the suites one that stays.
+func (h home) guestFor(b boot, only choice) (*guest, error) {
+	if only.part() {
+		if g, err := h.running(b); err == nil {
+			return g, nil
+		}
+	}
+	return h.start(b, false)
+}
+
+// testLimit is how long the tests of one package may take in an emulated guest on a busy machine; they end by themselves
+// then, with the stacks of what hangs. hangLimit is for a guest that hangs as a whole.
+const (
+	testLimit = 15 * time.Minute
+	hangLimit = testLimit + 3*time.Minute
+)
+
 var outcome = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): .*$`)
 
-// runSuite runs one test binary and prints one line about it, the reasons of skips, and everything when it failed.
-func (h home) runSuite(g *guest, s suite, user, setting, filter string) bool {
-	line := fmt.Sprintf("cd /src/%s && %s exec /stage/%s -test.v -test.timeout=15m", s.dir, setting, s.binary)
-	if filter != "" {
-		line += fmt.Sprintf(" -test.run='%s'", filter)
+// run runs one test binary and prints one line about it, the reasons of skips, and everything when it failed. Who chose a
+// part sees everything, as it comes. An error means that the guest is of no more use.
+func (g *guest) run(s suite, p pass, tests []string, only choice) (passed bool, err error) {
+	filter := "^(" + strings.Join(tests, "|") + ")$"
+	if _, subtests, some := strings.Cut(only.tests, "/"); some {
+		filter += "/" + subtests
 	}
+	line := fmt.Sprintf("cd /src/%s && %s exec /stage/%s -test.v -test.timeout=%v -test.run='%s'", s.dir, p.marks, s.binary, testLimit, filter)
 	begun := time.Now()
-	out, err := g.output(user, line)
-	seconds := time.Since(begun).Seconds()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		out = append(out, err.Error()...)
+	cmd := g.ssh(p.user, []string{line})
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout = nil, &out
+	if only.part() {
+		cmd.Stdout = io.MultiWriter(&out, os.Stdout)
 	}
+	cmd.Stderr = cmd.Stdout
+	cmd.WaitDelay = time.Second
+	hang := time.AfterFunc(hangLimit, func() { _ = cmd.Process.Kill() })
+	err = cmd.Run()
+	hang.Stop()
+	seconds := time.Since(begun).Seconds()
 	count := map[string]int{}
-	for _, found := range outcome.FindAllSubmatch(out, -1) {
+	for _, found := range outcome.FindAllSubmatch(out.Bytes(), -1) {
 		count[string(found[1])]++
 	}
 	verdict := "ok  "
 	if err != nil {
 		verdict = "FAIL"
-		fmt.Printf("%s\n", out)
+		if !only.part() {
+			fmt.Printf("%s\n", out.Bytes())
+		}
 	}
-	fmt.Printf("%s\t%s\t%.1fs\tas %s: %d passed, %d failed, %d skipped\n", verdict, s.dir, seconds, user,
+	fmt.Printf("%s\t%s\t%.1fs\tas %s: %d passed, %d failed, %d skipped\n", verdict, s.dir, seconds, p.user,
 		count["PASS"], count["FAIL"], count["SKIP"])
-	if err == nil {
-		printSkips(out)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		printSkips(out.Bytes())
+		return true, nil
+	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != sshFailed:
+		return false, nil
 	}
-	return err == nil
+	return false, fmt.Errorf("%s in the %s guest after %.0f s: the guest is lost: %w\n%s", s.dir, g.boot, seconds, err, g.lastWords())
 }
+
+// sshFailed is ssh's own exit code, when there is none of the command: ssh(1).
+const sshFailed = 255
 
 // printSkips prints why tests were skipped, each reason once.
 func printSkips(out []byte) {
