@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// mostPids is the largest limit that the kernel takes: PID_MAX_LIMIT of linux/threads.h.
+const mostPids = 4 << 20
+
 // number reads a value of a section with one of the parsers of units.go.
 func (r *resolver) number(t Text, key string, parse func(string) (int64, *varError)) Number {
 	if !t.Set {
@@ -49,8 +52,11 @@ func (r *resolver) limits() {
 	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", "/sys/devices/system/cpu/online")
 	l.Mems = r.cpuset(in.Mems, "limits.mems", "memory node", "/sys/devices/system/node/online")
 	l.Pids = r.number(in.Pids, "limits.pids", func(s string) (int64, *varError) { return parseCount(s, "processes") })
-	if l.Pids.V == 1 {
+	switch {
+	case l.Pids.V == 1:
 		r.fail(l.Pids.Origin, "limits.pids", "1 leaves no room for the program: the sandbox's own pid 1 counts too", "at least 2")
+	case l.Pids.V > mostPids:
+		r.fail(l.Pids.Origin, "limits.pids", strconv.FormatInt(l.Pids.V, 10)+" is more processes than Linux can have", "at most "+strconv.Itoa(mostPids)+", or max for no limit")
 	}
 	l.IOWeight = r.inRange(in.IOWeight, "limits.io-weight", 1, 10000)
 	l.OOMGroup = in.OOMGroup
@@ -122,6 +128,11 @@ func (r *resolver) hugePages(e MapEntry[Text]) {
 		name = strconv.FormatInt(size>>20, 10) + "MB"
 	}
 	n := r.number(e.Value, key, parseLimitSize)
+	if n.V != Unlimited && n.V%size != 0 {
+		// The kernel would take the whole pages below it without a word (hugetlb_cgroup_write in mm/hugetlb_cgroup.c).
+		r.fail(n.Origin, key, quote(e.Value.V)+" is no multiple of the page size", "whole pages, as 0, "+e.Key+" or max")
+		return
+	}
 	if n.Set {
 		r.out.Limits.HugePages = append(r.out.Limits.HugePages, HugePageLimit{name, n.V, n.Origin})
 	}

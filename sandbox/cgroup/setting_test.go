@@ -149,6 +149,12 @@ var translated = []struct {
 			"no memory <- /unified/memory.high: cgroup v1 has nothing that means the same\nno memory <- /unified/memory.oom.group: cgroup v1 has nothing that means the same\n",
 	},
 	{
+		"what cgroup v1 never does need not be switched off",
+		&specs.LinuxResources{Unified: map[string]string{"memory.high": "max"}},
+		"memory: memory.high=max <- /unified/memory.high\n",
+		"",
+	},
+	{
 		"keys that are no controller's files",
 		&specs.LinuxResources{Unified: map[string]string{"cgroup.procs": "1", "../memory.max": "1", "memory": "1", "memory.": "1", "memory.a..b": "1", "": "1"}},
 		"no  <- /unified/: the key is not the name of a controller's file\nno  <- /unified/..~1memory.max: the key is not the name of a controller's file\n" +

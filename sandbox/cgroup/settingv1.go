@@ -226,6 +226,8 @@ func (t *translationV1) unified(key, text string) {
 	switch {
 	case key == "memory.max", key == "memory.low", key == "memory.swap.max":
 		return // in memory
+	case key == "memory.high" && text == "max":
+		return // v1 never slows a program down
 	case key == "pids.max" && err == nil:
 		t.pids(number, at)
 		return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +121,7 @@ func (h home) compile(only choice) ([]suite, error) {
 		}
 		// What stands behind a slash chooses among subtests, which nobody knows before the tests run.
 		wanted, _, _ := strings.Cut(only.tests, "/")
-		names := exec.Command(path, "-test.list", wanted)
+		names := exec.Command(path, "-test.list", cmp.Or(wanted, "."))
 		names.Dir = dir
 		found, err := names.Output()
 		if err != nil {
