@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"jail/test/filters"
 	"jail/test/need"
 )
 
@@ -34,7 +35,15 @@ func TestPromises(t *testing.T) {
 			for _, name := range []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "NO_COLOR"} {
 				env.Setenv(name, "")
 			}
-			return os.MkdirAll(home, 0o700)
+			if err := os.MkdirAll(home, 0o700); err != nil {
+				return err
+			}
+			env.Defer(func() {
+				if err := filters.Keep(home); err != nil {
+					env.T().Fatal(err)
+				}
+			})
+			return filters.Lend(home)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "jail-in-background": inBackground},
 	})

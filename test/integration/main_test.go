@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"jail/test/filters"
 	"jail/test/need"
 )
 
@@ -45,6 +46,14 @@ func newUser(t testing.TB) *user {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	if err := filters.Lend(home); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := filters.Keep(home); err != nil {
+			t.Error(err)
+		}
+	})
 	u := &user{t: t, home: home}
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
