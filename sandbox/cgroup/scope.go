@@ -23,8 +23,9 @@ const (
 )
 
 // scopePatience is how long a manager may take: it is usually some milliseconds, but a machine that is just
-// starting can have a long queue of jobs.
-const scopePatience = 10 * time.Second
+// starting, or has many times more to do than processors, can have a long queue of jobs. systemd's own programs wait
+// as long for an answer (sd_bus_set_method_call_timeout(3)).
+const scopePatience = 25 * time.Second
 
 // property is one of StartTransientUnit's, in its D-Bus type (sv).
 type property struct {

@@ -153,8 +153,12 @@ func TestUserRefusals(t *testing.T) {
 }
 
 func TestUserKilledSupervisorLeavesNothing(t *testing.T) {
+	times := 100
+	if testing.Short() {
+		times = 20
+	}
 	both(t, func(t *testing.T, first, way Way) {
-		killAtRandom(t, 100, order{
+		killAtRandom(t, times, order{
 			First: first, Options: Options{Name: "killed", KillWithJail: true},
 			Res:   &specs.LinuxResources{Memory: memoryLimit(64 << 20), Pids: &specs.LinuxPids{Limit: 20}},
 			Shell: "sleep 1000 & sleep 1000", Hang: true,

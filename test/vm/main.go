@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"syscall"
+	"time"
 )
 
 const usage = `usage: test/vm/run COMMAND [flags] ...
@@ -31,8 +33,10 @@ flags:
   -user NAME   log in as tester (default: an ordinary user with every cgroup controller delegated), partly
                (whose manager has only memory and pids), nomanager (without a user manager), or root
   -plain       boot without systemd
-  -pkg TEXT    test: only packages whose folder contains TEXT
+  -pkg REGEXP  test: only packages whose folder matches
   -run REGEXP  test: only tests whose name matches, or NAME/SUBTEST
+  -short       test: fewer rounds of what is done a hundred times
+  -limit TIME  test: give up after that (4h), and show the guest's console
 `
 
 // releases are the Debian releases that a guest can be.
@@ -40,8 +44,9 @@ var releases = map[string]bool{"bookworm": true, "trixie": true, "bullseye": tru
 
 // home is where guests of one tree keep their images and state.
 type home struct {
-	tree  string // the source tree, shared with the guest
-	cache string // images, logs, the staging folder with test binaries
+	tree  string    // the source tree, shared with the guest
+	cache string    // images, logs, the staging folder with test binaries
+	until time.Time // when tests give up
 }
 
 func main() {
@@ -75,8 +80,10 @@ func (h home) run(args []string) error {
 	user := flags.String("user", "tester", "")
 	plain := flags.Bool("plain", false, "")
 	var only choice
-	flags.StringVar(&only.packages, "pkg", "", "")
+	flags.Func("pkg", "", func(text string) (err error) { only.packages, err = regexp.Compile(text); return })
 	flags.StringVar(&only.tests, "run", "", "")
+	flags.BoolVar(&only.short, "short", false, "")
+	limit := flags.Duration("limit", 4*time.Hour, "")
 	_ = flags.Parse(args[1:])
 	rest := flags.Args()
 	if len(rest) == 0 {
@@ -137,6 +144,7 @@ func (h home) run(args []string) error {
 		}
 		return g.ssh(*user, command).Run()
 	case "test":
+		h.until = time.Now().Add(*limit)
 		return h.test(rest, only)
 	}
 	return fmt.Errorf("no such command: %q\n%s", args[0], usage)

@@ -27,11 +27,12 @@ type suite struct {
 
 // choice narrows a run down to what a developer works on.
 type choice struct {
-	packages string // only those whose folder contains it
-	tests    string // only those that match
+	packages *regexp.Regexp // only those whose folder matches, if not nil
+	tests    string         // only those that match
+	short    bool           // with -test.short
 }
 
-func (c choice) part() bool { return c != choice{} }
+func (c choice) part() bool { return c.packages != nil || c.tests != "" }
 
 // pass is what one user runs of a suite in one kind of guest. The names of tests say which one they belong to.
 type pass struct {
@@ -108,7 +109,7 @@ func (h home) compile(only choice) ([]suite, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !strings.Contains(rel, only.packages) {
+		if only.packages != nil && !only.packages.MatchString(rel) {
 			continue
 		}
 		s := suite{dir: rel, binary: strings.ReplaceAll(rel, "/", "-") + ".test"}
@@ -137,7 +138,7 @@ func (h home) compile(only choice) ([]suite, error) {
 		}
 	}
 	if len(suites) == 0 {
-		return nil, fmt.Errorf("no test matches -pkg %q -run %q", only.packages, only.tests)
+		return nil, fmt.Errorf("no test matches -pkg %v -run %q", only.packages, only.tests)
 	}
 	return suites, nil
 }
@@ -162,7 +163,7 @@ func (h home) testIn(b boot, suites []suite, only choice) (failed []string, err 
 					return nil, err
 				}
 			}
-			passed, err := g.run(s, p, tests, only)
+			passed, err := h.runSuite(g, s, p, tests, only)
 			if err != nil {
 				return nil, err
 			}
@@ -187,20 +188,21 @@ func (h home) guestFor(b boot, only choice) (*guest, error) {
 // testLimit is how long the tests of one package may take in an emulated guest on a busy machine; they end by themselves
 // then, with the stacks of what hangs. hangLimit is for a guest that hangs as a whole.
 const (
-	testLimit = 15 * time.Minute
+	testLimit = 45 * time.Minute
 	hangLimit = testLimit + 3*time.Minute
 )
 
 var outcome = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): .*$`)
 
-// run runs one test binary and prints one line about it, the reasons of skips, and everything when it failed. Who chose a
+// runSuite runs one test binary and prints one line about it, the reasons of skips, and everything when it failed. Who chose a
 // part sees everything, as it comes. An error means that the guest is of no more use.
-func (g *guest) run(s suite, p pass, tests []string, only choice) (passed bool, err error) {
+func (h home) runSuite(g *guest, s suite, p pass, tests []string, only choice) (passed bool, err error) {
 	filter := "^(" + strings.Join(tests, "|") + ")$"
 	if _, subtests, some := strings.Cut(only.tests, "/"); some {
 		filter += "/" + subtests
 	}
-	line := fmt.Sprintf("cd /src/%s && %s exec /stage/%s -test.v -test.timeout=%v -test.run='%s'", s.dir, p.marks, s.binary, testLimit, filter)
+	line := fmt.Sprintf("cd /src/%s && %s exec /stage/%s -test.v -test.short=%v -test.timeout=%v -test.run='%s'",
+		s.dir, p.marks, s.binary, only.short, testLimit, filter)
 	begun := time.Now()
 	cmd := g.ssh(p.user, []string{line})
 	var out bytes.Buffer
@@ -209,9 +211,12 @@ func (g *guest) run(s suite, p pass, tests []string, only choice) (passed bool, 
 		cmd.Stdout = io.MultiWriter(&out, os.Stdout)
 	}
 	cmd.Stderr = cmd.Stdout
-	cmd.WaitDelay = time.Second
-	hang := time.AfterFunc(hangLimit, func() { _ = cmd.Process.Kill() })
-	err = cmd.Run()
+	cmd.WaitDelay = time.Minute
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	hang := time.AfterFunc(min(hangLimit, time.Until(h.until)), func() { _ = cmd.Process.Kill() })
+	err = cmd.Wait()
 	hang.Stop()
 	seconds := time.Since(begun).Seconds()
 	count := map[string]int{}
@@ -235,7 +240,7 @@ func (g *guest) run(s suite, p pass, tests []string, only choice) (passed bool, 
 	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != sshFailed:
 		return false, nil
 	}
-	return false, fmt.Errorf("%s in the %s guest after %.0f s: the guest is lost: %w\n%s", s.dir, g.boot, seconds, err, g.lastWords())
+	return false, fmt.Errorf("%s in the %s guest after %.0f s: given up: %w\n%s", s.dir, g.boot, seconds, err, g.lastWords())
 }
 
 // sshFailed is ssh's own exit code, when there is none of the command: ssh(1).
