@@ -27,6 +27,9 @@ SECCOMP_FILES := $(filter sandbox/seccomp/%,$(GO_FILES))
 # The network gateway that netsetup/program embeds.
 GATEWAY  := netsetup/program/embedded/jail-net-gateway
 GATEWAY_FILES := $(filter netsetup/%,$(GO_FILES))
+# The probe that sandbox/audit embeds.
+PROBE := sandbox/audit/embedded/jail-probe
+PROBE_FILES := $(filter sandbox/audit/jail-probe/% sandbox/audit/check/%,$(GO_FILES)) $(wildcard sandbox/audit/jail-probe/*.s)
 GOLANGCI := v2.15.0
 
 help: ## list these targets
@@ -50,7 +53,7 @@ test: ## run all Go tests, as an ordinary user (as root: also those that need ro
 # Tests that drive bin/jail from outside run no code of jail's under the detector: they are left to `make test`.
 RACE_PACKAGES ?= ./cmd/... ./policy/... ./sandbox/... ./netsetup/... ./test/net/...
 
-docs: $(SECCOMP) $(GATEWAY) ## make the pages of the shipped profiles anew (docs/profiles), and what is parsed of them
+docs: $(SECCOMP) $(GATEWAY) $(PROBE) ## make the pages of the shipped profiles anew (docs/profiles), and what is parsed of them
 	go generate ./policy
 
 test-race: ## run the tests under the race detector
@@ -58,10 +61,10 @@ test-race: ## run the tests under the race detector
 	@$(MAKE) --no-print-directory build bin/as-user
 	@test/all -race $(GOTEST) $(RACE_PACKAGES)
 
-lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) $(GATEWAY) ## golangci-lint with the import rules, gofmt, go vet
+lint: bin/golangci-lint-$(GOLANGCI) $(SECCOMP) $(GATEWAY) $(PROBE) ## golangci-lint with the import rules, gofmt, go vet
 	@test/lint $<
 
-fuzz: $(SECCOMP) $(GATEWAY) ## run every fuzz target for FUZZTIME (60s)
+fuzz: $(SECCOMP) $(GATEWAY) $(PROBE) ## run every fuzz target for FUZZTIME (60s)
 	@test/fuzz $(FUZZTIME)
 
 bench: ## start-up time beside bubblewrap, firejail, runc, crun, a minimal C program; the network beside slirp4netns, pasta
@@ -114,7 +117,7 @@ bin/version: FORCE
 	@mkdir -p bin
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
-bin/jail: $(GO_FILES) $(SECCOMP) $(GATEWAY) go.mod go.sum bin/version
+bin/jail: $(GO_FILES) $(SECCOMP) $(GATEWAY) $(PROBE) go.mod go.sum bin/version
 	CGO_ENABLED=0 $(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/jail
 	@touch $@
 
@@ -124,6 +127,10 @@ $(SECCOMP): $(SECCOMP_FILES) go.mod go.sum
 
 $(GATEWAY): $(GATEWAY_FILES) go.mod go.sum
 	go generate ./netsetup/program
+	@touch $@
+
+$(PROBE): $(PROBE_FILES) sandbox/audit/generate go.mod go.sum
+	go generate ./sandbox/audit
 	@touch $@
 
 bin/as-user: $(wildcard test/user/*.go) go.mod

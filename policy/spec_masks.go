@@ -11,7 +11,7 @@ import (
 // machine, or reach its hardware: what runc and Docker mask, and the symbol and
 // page tables besides. Those that a kernel lacks are passed over by the runtime.
 var procMasked = []string{
-	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users",
+	"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users",
 	"/proc/keys", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
 	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 	"/proc/vmallocinfo",
@@ -25,7 +25,7 @@ var sysMasked = []string{
 // procReadonly are switches of the kernel. A program that is root of its own
 // user namespace may write to some of /proc/sys.
 var procReadonly = []string{
-	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+	"/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 }
 
 // masks writes linux.maskedPaths and linux.readonlyPaths: what of /proc and /sys

@@ -27,6 +27,7 @@ type grammar struct {
 	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
 	Stats    statsCmd    `cmd:"" help:"Show what running sandboxes use, beside their limits."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what this machine offers to sandboxes, and what to type where something is missing."`
+	Audit    auditCmd    `cmd:"" help:"Try to break out of a sandbox, beside a run without one, and say what held."`
 	Profiles profilesCmd `cmd:"" help:"List the profiles there are, or the folders they are looked for in."`
 	Edit     editCmd     `cmd:"" help:"Change a profile: a copy of your own, checked when it is saved."`
 	Diff     diffCmd     `cmd:"" help:"Compare what two profiles come to, key by key."`
