@@ -109,12 +109,14 @@ func (g *gateway) attach(s *netsetup.Setup, files []*os.File, send func(netsetup
 	if m.resolver, err = m.newResolver(); err != nil {
 		return fail(err)
 	}
-	if err := m.publish(s, files); err != nil {
+	// A port that is taken is told before anything is made.
+	if err := m.listen(s, files); err != nil {
 		return fail(err)
 	}
 	if err := g.connectMember(m, s.Group); err != nil {
 		return fail(err)
 	}
+	m.servePublished()
 	return m, nil
 }
 

@@ -27,9 +27,9 @@ type member struct {
 
 	udp, pings, streams atomic.Int32
 
-	flows   flows
-	reports reports
-	closers []func()
+	flows     flows
+	reports   reports
+	listeners []*netsetup.Listener // its published ports
 }
 
 // proposal is a flow before it is allowed: where it is to go on the host's network.
@@ -146,7 +146,7 @@ func (m *member) report(e netsetup.Event, whose func() string) {
 
 func (m *member) close() {
 	m.flows.closeAll()
-	for _, c := range m.closers {
-		c()
+	for _, l := range m.listeners {
+		l.Close()
 	}
 }

@@ -19,11 +19,15 @@ import (
 	"jail/netsetup"
 )
 
-// publish serves the host's ports that lead to a member.
-func (m *member) publish(s *netsetup.Setup, files []*os.File) error {
-	listeners, err := s.Listeners(files)
-	for _, l := range listeners {
-		m.closers = append(m.closers, l.Close)
+// listen opens the host's ports that lead to a member. Somebody may connect from now on.
+func (m *member) listen(s *netsetup.Setup, files []*os.File) (err error) {
+	m.listeners, err = s.Listeners(files)
+	return err
+}
+
+// servePublished serves them, once there is a stack and a link to lead them to.
+func (m *member) servePublished() {
+	for _, l := range m.listeners {
 		switch {
 		case m.g.router != nil:
 			go m.acceptRouted(l)
@@ -33,7 +37,6 @@ func (m *member) publish(s *netsetup.Setup, files []*os.File) error {
 			go m.publishUDP(l.UDP, l.Publish)
 		}
 	}
-	return err
 }
 
 // family is the suffix that keeps package net from opening both families.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -317,6 +318,39 @@ func TestPublish(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "listen on 127.0.0.1:8081") || !strings.Contains(string(out), "address already in use\nanother program listens there") || strings.Contains(string(out), "raw") {
 		t.Errorf("a port that is taken: %v\n%s", err, out)
+	}
+}
+
+// Who connects to a published port while the sandbox is being made waits, or is reset; the gateway lives on.
+func TestPublishAtStart(t *testing.T) {
+	world(t)
+	ended := make(chan struct{})
+	var knocking sync.WaitGroup
+	defer func() { close(ended); knocking.Wait() }()
+	knocking.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			if u, err := net.Dial("udp", "127.0.0.1:8086"); err == nil {
+				_, _ = u.Write([]byte("x"))
+				u.Close()
+			}
+			c, err := net.Dial("tcp", "127.0.0.1:8085")
+			if err != nil {
+				continue
+			}
+			if i%2 == 0 {
+				_ = c.(*net.TCPConn).SetLinger(0) // a reset
+			}
+			c.Close()
+		}
+	})
+	for i := range 10 {
+		b := start(t, fmt.Sprintf("early%d", i), `{"mode":"veth","egress":[`+allowGood+`],"publish":[{"host-port":8085,"port":80,"proto":"tcp"},{"host-port":8086,"port":80,"proto":"udp"}]`+everyNetwork+`}`, "tcp good.test:80")
+		b.check(t, []string{"tcp good.test:80"}, nil)
 	}
 }
 

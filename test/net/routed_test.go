@@ -16,7 +16,7 @@ import (
 )
 
 // all are the tests that hold however packets leave.
-var all = map[string]func(*testing.T){"allowed": TestAllowed, "bypasses": TestBypasses, "publish": TestPublish}
+var all = map[string]func(*testing.T){"allowed": TestAllowed, "bypasses": TestBypasses, "publish": TestPublish, "publish at start": TestPublishAtStart}
 
 // The same rules when the kernel forwards, behind the host's addresses.
 func TestRootNAT(t *testing.T) {
