@@ -12,6 +12,9 @@ func (p *Plan) Describe(w io.Writer, c *Config) error {
 		"start the gateway in a user namespace of its own, with two network namespaces: the sandbox's and one between",
 		fmt.Sprintf("connect them by a veth pair: eth0 inside has %s and %s, MTU %d, and %s as its gateway and resolver", p.Addr4, p.Addr6, p.MTU, p.Gateway4),
 	}
+	if way := c.Way(); way != "" {
+		lines = append(lines, place(c.Origins[way])+place(c.Origins["uplink"])+"way out: "+way)
+	}
 	if b := c.Bandwidth; b != nil {
 		var limits []string
 		if b.Down > 0 {

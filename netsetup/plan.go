@@ -36,7 +36,12 @@ type Plan struct {
 	// Host4 and Host6 stand for the host's loopback.
 	Host4, Host6 netip.Addr
 	// Addr4 and Addr6 are the sandbox's own.
-	Addr4, Addr6        netip.Addr
+	Addr4, Addr6 netip.Addr
+	// Up4 and Up6 are the network between the gateway and a program that is the way out.
+	// They are that program's: it keeps doors to the host there, and no flow may have them as its destination.
+	Up4, Up6 netip.Prefix
+	// CallerIsRoot is set when the caller's ids are 0 in the user namespace that owns the network.
+	CallerIsRoot        bool
 	GatewayMAC, MAC     [6]byte
 	MTU                 int
 	Hostname            string
@@ -66,6 +71,12 @@ func candidates() []netip.Prefix {
 	return out
 }
 
+// upRange6 is Plan.Up6: libslirp knows no other than its own (slirp4netns(1), --enable-ipv6).
+var upRange6 = map[string]netip.Prefix{
+	"pasta":       netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x6a, 0x61, 0x69, 0x6c, 0x75}), 64),
+	"slirp4netns": netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd}), 64),
+}
+
 // NewPlan chooses addresses that collide with none of the host's routes and
 // none of the rules' own destinations.
 func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
@@ -76,12 +87,18 @@ func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
 			taken = append(taken, p)
 		}
 	}
-	p := &Plan{MTU: c.MTU}
+	p := &Plan{MTU: c.MTU, CallerIsRoot: c.callerIsRoot()}
 	for _, s := range candidates() {
-		if !slices.ContainsFunc(taken, s.Overlaps) {
+		switch {
+		case slices.ContainsFunc(taken, s.Overlaps):
+			continue
+		case !p.Subnet4.IsValid():
 			p.Subnet4 = s
-			break
+			continue
+		case c.ByProgram():
+			p.Up4 = s
 		}
+		break
 	}
 	if !p.Subnet4.IsValid() {
 		return nil, fmt.Errorf("network: every private IPv4 range that jail knows is routed by this host")
@@ -96,8 +113,14 @@ func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
 	if !p.Subnet6.IsValid() {
 		return nil, fmt.Errorf("network: every IPv6 range that jail knows is routed by this host")
 	}
-	p.Gateway4, p.Gateway6 = nth(p.Subnet4, 1), nth(p.Subnet6, 1)
-	p.Host4, p.Host6 = nth(p.Subnet4, 254), nth(p.Subnet6, 254)
+	if c.ByProgram() {
+		if !p.Up4.IsValid() {
+			return nil, fmt.Errorf("network: every private IPv4 range that jail knows but one is routed by this host")
+		}
+		p.Up6 = upRange6[c.Uplink]
+	}
+	p.Gateway4, p.Gateway6 = Nth(p.Subnet4, 1), Nth(p.Subnet6, 1)
+	p.Host4, p.Host6 = Nth(p.Subnet4, 254), Nth(p.Subnet6, 254)
 	p.GatewayMAC = macOf(p.Gateway4)
 	if p.MTU == 0 {
 		p.MTU = defaultMTU
@@ -108,7 +131,7 @@ func NewPlan(c *Config, routes []netip.Prefix, hostname string) (*Plan, error) {
 // Place gives the sandbox the nth address.
 func (p *Plan) Place(c *Config, n byte, hostname string) error {
 	p.Hostname = hostname
-	p.Addr4, p.Addr6 = nth(p.Subnet4, n), nth(p.Subnet6, n)
+	p.Addr4, p.Addr6 = Nth(p.Subnet4, n), Nth(p.Subnet6, n)
 	p.MAC = macOf(p.Addr4)
 	if c.MAC != "" {
 		m, err := net.ParseMAC(c.MAC)
@@ -156,7 +179,8 @@ func (p *Plan) hosts(c *Config) []byte {
 	return []byte(b.String())
 }
 
-func nth(p netip.Prefix, n byte) netip.Addr {
+// Nth is an address of a network, counted from its first.
+func Nth(p netip.Prefix, n byte) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	b[len(b)-1] += n
 	a, _ := netip.AddrFromSlice(b)
@@ -168,6 +192,22 @@ func nth(p netip.Prefix, n byte) netip.Addr {
 func macOf(a netip.Addr) [6]byte {
 	b := a.As4()
 	return [6]byte{0x52, 0x6a, b[0], b[1], b[2], b[3]}
+}
+
+// DefaultRoutes tells whether this network namespace has a default route, by family.
+func DefaultRoutes() (four, six bool) {
+	b, _ := os.ReadFile("/proc/net/route")
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		four = four || len(f) >= 8 && f[1] == "00000000" && f[7] == "00000000"
+	}
+	b, _ = os.ReadFile("/proc/net/ipv6_route")
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		// The kernel itself has one on the loopback, which refuses.
+		six = six || len(f) >= 10 && f[1] == "00" && f[0] == strings.Repeat("0", 32) && f[9] != "lo"
+	}
+	return four, six
 }
 
 // HostRoutes reads the destinations this network namespace routes, default

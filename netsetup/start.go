@@ -61,7 +61,7 @@ type Attached struct {
 	UserNS, NetNS *os.File
 	// Plan has the addresses, and ResolvConf and Hosts for /etc.
 	Plan *Plan
-	// Way is how packets leave: tap or packet.
+	// Way is how packets leave, as in [Ready].
 	Way string
 }
 
@@ -72,18 +72,22 @@ func Start(c *Config, o Options) (*Network, error) {
 	if c.Mode != "veth" {
 		return nil, fmt.Errorf("network mode %s needs no gateway", c.Mode)
 	}
-	if c.Uplink == "pasta" || c.Uplink == "slirp4netns" {
-		return nil, fmt.Errorf("uplink %s: not supported yet\nuse uplink: builtin", c.Uplink)
-	}
-	if c.Routed() && os.Geteuid() != 0 {
+	if c.OnHost() && os.Geteuid() != 0 {
 		return nil, fmt.Errorf("%snetwork %s: only root can have it\nan ordinary user's network needs no link of the host: leave the key out", c.Origin(c.Way()), c.Way())
+	}
+	program, err := c.uplinkProgram()
+	if err != nil {
+		return nil, err
 	}
 	plan, err := Foresee(c, o.Hostname)
 	if err != nil {
 		return nil, err
 	}
 	n := &Network{Plan: plan, ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
-	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid()}
+	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid(), Program: program}
+	if plan.CallerIsRoot {
+		setup.Group = 0
+	}
 	go func() {
 		// A process of this size takes its time to fork; the caller has other things to do.
 		if err := n.begin(c, o, setup); err != nil {
@@ -206,8 +210,8 @@ func (n *Network) run(o Options, files []*os.File, c *Config) error {
 	if c.Name != "" {
 		args = append(args, SharedArg)
 	}
-	attr := UserNamespace()
-	if c.Routed() {
+	attr := UserNamespace(c)
+	if c.OnHost() {
 		// The host process, which starts the gateway in a user namespace.
 		args, attr = append(args, HostArg), &syscall.SysProcAttr{Setsid: true}
 	}
@@ -231,11 +235,15 @@ func (n *Network) run(o Options, files []*os.File, c *Config) error {
 }
 
 // UserNamespace is how a gateway process gets a user namespace of its own.
-func UserNamespace() *syscall.SysProcAttr {
+func UserNamespace(c *Config) *syscall.SysProcAttr {
+	uid, gid := os.Getuid(), os.Getgid()
+	if c.callerIsRoot() {
+		uid, gid = 0, 0
+	}
 	return &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: uid, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: gid, HostID: os.Getgid(), Size: 1}},
 		// Kept across the exec by an ordinary user; dropped by the gateway when the
 		// links are made.
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},

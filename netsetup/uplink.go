@@ -1,18 +1,30 @@
 package netsetup
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
 )
 
-// Routed reports whether packets go out through the kernel, over a link of the host
-// that only root can make, instead of through the userspace stack.
+// Routed reports whether the kernel forwards the packets, over a link of the gateway's
+// namespace, instead of the userspace stack.
 func (c *Config) Routed() bool { return c.Way() != "" }
 
-// Way is the link of the host's that a configuration asks for: nat, bridge, macvlan,
-// ipvlan or cni; empty for none.
+// OnHost reports whether that link leads to the host, which only root can make.
+func (c *Config) OnHost() bool { return c.Routed() && !c.ByProgram() }
+
+// ByProgram reports whether another program is at the link's far end.
+func (c *Config) ByProgram() bool { return c.Uplink == "pasta" || c.Uplink == "slirp4netns" }
+
+// Way is what a configuration asks for instead of the userspace stack: nat, bridge, macvlan,
+// ipvlan, cni, pasta or slirp4netns; empty for none.
 func (c *Config) Way() string {
 	switch {
+	case c.ByProgram():
+		return c.Uplink
 	case c.Bridge != "":
 		return "bridge"
 	case c.MACVLAN != "":
@@ -64,6 +76,34 @@ const (
 
 // UplinkName is the way out in the gateway's namespace.
 const UplinkName = "up0"
+
+// uplinkPackages are the Debian packages of the programs that can be a way out.
+var uplinkPackages = map[string]string{"pasta": "passt", "slirp4netns": "slirp4netns"}
+
+// uplinkProgram finds the program that a configuration names, and what it needs; the
+// empty path where it names none.
+func (c *Config) uplinkProgram() (string, error) {
+	if !c.ByProgram() {
+		return "", nil
+	}
+	path, err := exec.LookPath(c.Uplink)
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fmt.Errorf("%snetwork uplink %s: the program is not installed\ninstall the package %s, or take the key out: jail's own way out needs no program", c.Origin("uplink"), c.Uplink, uplinkPackages[c.Uplink])
+	}
+	if err != nil {
+		return "", fmt.Errorf("%snetwork uplink %s: %w", c.Origin("uplink"), c.Uplink, err)
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("%snetwork uplink %s: it needs /dev/net/tun: %w\ntake the key out: jail's own way out does without", c.Origin("uplink"), c.Uplink, err)
+	}
+	_ = unix.Close(fd)
+	return path, nil
+}
+
+// callerIsRoot reports whether the caller's ids are 0 in the gateway's user namespace.
+// slirp4netns becomes root of it to sandbox itself; elsewhere they are what they are outside.
+func (c *Config) callerIsRoot() bool { return c.Uplink == "slirp4netns" }
 
 // checkLinks checks the keys that only root can have.
 func (c *Config) checkLinks() error {

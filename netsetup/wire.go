@@ -50,6 +50,8 @@ type Setup struct {
 	Sandbox string `json:"sandbox"`
 	// Group is the caller's, which may ping.
 	Group int `json:"group"`
+	// Program is the path of the program that is the way out, if one is.
+	Program string `json:"program,omitempty"`
 	// Listening says what the sockets are that come with the message: root's
 	// supervisor opens the published ports itself.
 	Listening []ListenAt `json:"listening,omitempty"`
@@ -84,7 +86,7 @@ type Ready struct {
 	// PID is the gateway process.
 	PID int `json:"pid"`
 	// Way is how packets leave: tap or packet for the userspace stack, which takes them
-	// from there; nat, bridge, macvlan, ipvlan or cni for the kernel's.
+	// from there; what Config.Way gives where the kernel forwards them.
 	Way string `json:"way"`
 }
 

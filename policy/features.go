@@ -6,8 +6,6 @@ import "strings"
 // that asks for one of them is refused, never run without it. An entry goes when
 // the feature comes.
 var notYet = [][2]string{
-	{"network.uplink: pasta", "this way out"},
-	{"network.uplink: slirp4netns", "this way out"},
 	{"network.cni", "CNI networks"},
 }
 

@@ -276,7 +276,7 @@ type NetworkSection struct {
 	Publish   List[Item]        `key:"publish" doc:"Ports of the host that lead inside: [ADDRESS:]PORT:PORT[/tcp|udp]. Without an address: those of the host's loopback, IPv4 and IPv6."`
 	Bandwidth *BandwidthSection `key:"bandwidth" doc:"Limits of speed."`
 	DNS       *DNSSection       `key:"dns" doc:"How names are resolved."`
-	Uplink    Text              `key:"uplink" enum:"builtin,nat,pasta,slirp4netns" doc:"The way out. builtin (default): connections that jail makes for the program. nat: root only, the kernel forwards packets behind the host's addresses."`
+	Uplink    Text              `key:"uplink" enum:"builtin,nat,pasta,slirp4netns" doc:"The way out. builtin (default): connections that jail makes for the program. nat: root only, the kernel forwards packets behind the host's addresses. pasta, slirp4netns: that program, which must be installed, and needs /dev/net/tun."`
 	Address   List[Text]        `key:"address" doc:"Root only: the sandbox's own addresses on the bridge, macvlan or ipvlan, as 10.1.2.3/24, one IPv4 and one IPv6 at most."`
 	Bridge    Text              `key:"bridge" as:"word" doc:"Root only: the bridge of the host to connect to."`
 	MACVLAN   Text              `key:"macvlan" as:"word" doc:"Root only: the link of the host to put a macvlan on."`

@@ -86,9 +86,6 @@ func (r *resolver) networkFeatures(n *Network) {
 	if n.CNI.Set && !r.hasProblemAt(n.CNI.Origin) {
 		r.available("network.cni", n.CNI.Origin)
 	}
-	if n.Uplink.Set {
-		r.available("network.uplink: "+n.Uplink.V, n.Uplink.Origin)
-	}
 }
 
 // needsVeth refuses keys that do nothing in the chosen mode: a profile with

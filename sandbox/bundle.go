@@ -18,6 +18,8 @@ type Bundle struct {
 	// GivenNetwork says that the network namespace the configuration asks for is made by the caller and handed to
 	// Start, as Options.NetNS.
 	GivenNetwork bool
+	// NetworkRoot says that the caller's ids are 0, and not themselves, in the user namespace that owns that network.
+	NetworkRoot bool
 	// Overlays are files that the caller makes for this start and puts, read-only, over what the configuration has
 	// at their place: what a network's names are resolved with.
 	Overlays []Overlay

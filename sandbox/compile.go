@@ -281,7 +281,11 @@ func (c *compiler) mapIDs() error {
 	below := len(c.plan.joins) > 0 || c.plan.givenNetwork
 	switch own := c.mapsOnlyOwn(); {
 	case own && (c.facts.UID != 0 || below):
-		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), c.facts.UID, int(gids[0].ContainerID), c.facts.GID})
+		uid, gid := c.facts.UID, c.facts.GID
+		if c.bundle.NetworkRoot {
+			uid, gid = 0, 0
+		}
+		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), uid, int(gids[0].ContainerID), gid})
 	case below:
 		// Only a process of the user namespace above could write them, and newuidmap is not one.
 		return c.fail("/linux/uidMappings", "linux.uidMappings", fmt.Errorf("ranges of ids cannot be had together with a network that is shared or joined"),

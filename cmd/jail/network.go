@@ -78,7 +78,7 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 	if err != nil {
 		return nil, withHint(err)
 	}
-	b.Overlays = append(b.Overlays, nameFiles(b, n.at.Plan)...)
+	giveNetwork(b, n.at.Plan)
 	return n, nil
 }
 
@@ -118,7 +118,7 @@ func foresee(out io.Writer, b *sandbox.Bundle, config *netsetup.Config) error {
 	if err != nil {
 		return withHint(err)
 	}
-	b.Overlays = nameFiles(b, plan)
+	giveNetwork(b, plan)
 	return plan.Describe(out, config)
 }
 
@@ -169,6 +169,12 @@ const (
 	resolvConf = "/etc/resolv.conf"
 	etcHosts   = "/etc/hosts"
 )
+
+// giveNetwork tells a bundle what the network that it will be given brings.
+func giveNetwork(b *sandbox.Bundle, p *netsetup.Plan) {
+	b.Overlays = append(b.Overlays, nameFiles(b, p)...)
+	b.NetworkRoot = p.CallerIsRoot
+}
 
 // nameFiles are the network's resolv.conf and hosts. What a profile itself writes wins: a resolv.conf of its own
 // stays, and the network's names come behind those of its own hosts. A file of the host's does not: it tells of

@@ -46,7 +46,7 @@ func (n *network) joinNetwork(b *sandbox.Bundle) error {
 	}
 	p := n.joined.Plan
 	n.facts = map[string]string{"joins": box.Name, factAddress: p.Addr4.String(), factAddress6: p.Addr6.String()}
-	b.Overlays = append(b.Overlays, nameFiles(b, p)...)
+	giveNetwork(b, p)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func newGateway(s *netsetup.Setup, host *net.UnixConn) (*gateway, error) {
 		plan: s.Plan, asked: s.Config, shared: s.Config.Name != "", user: user,
 		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
 	}
-	if host != nil {
+	if s.Config.Routed() {
 		return g, g.newRouter(s, host)
 	}
 	return g, nil

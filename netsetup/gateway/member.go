@@ -48,6 +48,9 @@ func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (pr
 		f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
 	}
 	v := m.policy.Decide(f)
+	if v.Allow && (m.plan.Up4.Contains(f.Addr) || m.plan.Up6.Contains(f.Addr)) {
+		v = egress.Verdict{Why: "it is an address of the way out, " + m.config.Uplink + ", which leads to the host"}
+	}
 	if !v.Allow {
 		m.refused(proto, from, f, v)
 		return proposal{}, false

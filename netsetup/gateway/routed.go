@@ -19,11 +19,11 @@ import (
 	"jail/netsetup/link"
 )
 
-// router is a gateway whose packets the kernel forwards: root's. Rules in its namespace
+// router is a gateway whose packets the kernel forwards. Rules in its namespace
 // hand the first packet of each flow to this process, which decides by the same code
 // as for flows that it carries itself.
 type router struct {
-	host  *net.UnixConn // the host process
+	host  *net.UnixConn // the host process of a way out that is root's
 	up    *netsetup.Uplink
 	table firewall.Gateway
 	ports map[hostPort]bool // of the host's loopback, that somebody listens for
@@ -36,7 +36,15 @@ func (g *gateway) newRouter(s *netsetup.Setup, host *net.UnixConn) error {
 		return err
 	}
 	g.space = space
-	up, err := askHost(host, s, space.File)
+	var up *netsetup.Uplink
+	switch {
+	case s.Config.ByProgram():
+		up, err = g.startProgram(s)
+	case host != nil:
+		up, err = askHost(host, s, space.File)
+	default:
+		err = errors.New("there is no host process to ask for the way out")
+	}
 	if err != nil {
 		return err
 	}
@@ -76,6 +84,9 @@ func (g *gateway) newRouter(s *netsetup.Setup, host *net.UnixConn) error {
 		if err := g.serveRoutedDNS(a); err != nil {
 			return err
 		}
+	}
+	if host == nil {
+		return nil
 	}
 	go func() {
 		// Without the host process the rules of the host are gone.

@@ -74,7 +74,7 @@ func startGateway(host *os.File) (*exec.Cmd, error) {
 		files[fd-controlFD] = os.NewFile(uintptr(fd), "given")
 	}
 	files[netsetup.HostFD-controlFD] = host
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: args, Dir: "/", Env: os.Environ(), ExtraFiles: files, Stderr: os.Stderr, SysProcAttr: netsetup.UserNamespace()}
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: args, Dir: "/", Env: os.Environ(), ExtraFiles: files, Stderr: os.Stderr, SysProcAttr: netsetup.UserNamespace(&netsetup.Config{})}
 	err := cmd.Start()
 	for _, f := range files[:len(files)-1] {
 		if f != nil {

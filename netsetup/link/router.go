@@ -20,6 +20,8 @@ const Hub = bridgeName
 // sandboxes that has the gateway's addresses.
 func (g *Space) Router(mtu int, mac [6]byte, addrs []netip.Prefix) error {
 	for _, s := range [][2]string{
+		// The resolver's port, and those of the host below 1024: nothing but the gateway is in its namespace.
+		{"ipv4/ip_unprivileged_port_start", "0"},
 		{"ipv4/ip_forward", "1"}, {"ipv4/conf/all/rp_filter", "1"}, {"ipv4/conf/default/rp_filter", "1"},
 		{"ipv4/conf/all/send_redirects", "0"}, {"ipv4/conf/default/send_redirects", "0"},
 		{"ipv4/conf/all/accept_redirects", "0"}, {"ipv4/conf/all/arp_ignore", "1"}, {"ipv4/conf/all/arp_announce", "2"},
@@ -66,6 +68,18 @@ func (g *Space) Neighbour(name string, a netip.Addr, mac []byte) error {
 	n := &netlink.Neigh{LinkIndex: l.Attrs().Index, IP: a.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT}
 	if err := g.nl.NeighSet(n); err != nil {
 		return fmt.Errorf("write down the neighbour %s: %w", a, err)
+	}
+	return nil
+}
+
+// SetMTU sets the size of a link's packets.
+func (g *Space) SetMTU(name string, mtu int) error {
+	l, err := g.nl.LinkByName(name)
+	if err == nil {
+		err = g.nl.LinkSetMTU(l, mtu)
+	}
+	if err != nil {
+		return fmt.Errorf("set the MTU of %s to %d: %w", name, mtu, err)
 	}
 	return nil
 }

@@ -69,6 +69,20 @@ func OrdinaryUser(t testing.TB) {
 	}
 }
 
+// TUN is for tests named TestTUN*, of what an ordinary user can do with a TUN device. `make test` as root has a pass in
+// which it lends one.
+func TUN(t testing.TB) {
+	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestTUN") {
+		t.Fatalf("%s needs a TUN device, so its name must start with TestTUN: that is how the pass with one finds it", t.Name())
+	}
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		missing(t, os.Getenv("JAIL_TEST_ROOT_PASS") == "follows" || os.Getenv("JAIL_TEST_ROOT_PASS") == "now", "needs /dev/net/tun: %v; `make test` as root lends it", err)
+	}
+	_ = f.Close()
+}
+
 // Program gives the path of the first of the programs that is installed.
 func Program(t testing.TB, names ...string) string {
 	t.Helper()
