@@ -198,6 +198,8 @@ func (a *app) valuesOf(f reflect.StructField, prefix string) candidates {
 		for _, box := range boxes {
 			add(box.Name, box.Profile)
 		}
+	case "background":
+		a.eachInBackground(add)
 	case "key":
 		for _, k := range policy.Keys() {
 			if len(k.Values) == 0 {
@@ -226,6 +228,21 @@ func (a *app) eachProgram(add func(word, why string)) {
 				add(program, p.Description)
 			}
 		}
+	}
+}
+
+func (a *app) eachInBackground(add func(word, why string)) {
+	host, err := a.host()
+	if err != nil {
+		return
+	}
+	boxes, _ := logStore(host).List() // nothing to offer when it cannot be read
+	for i := range boxes {
+		why := boxes[i].Profile
+		if !boxes[i].Runs {
+			why = endText(&boxes[i])
+		}
+		add(boxes[i].Name, why)
 	}
 }
 

@@ -24,6 +24,8 @@ type grammar struct {
 	Exec     execCmd     `cmd:"" help:"Run one more program in a running sandbox, as confined as the first."`
 	Shell    shellCmd    `cmd:"" help:"Open a shell in a running sandbox."`
 	Stop     stopCmd     `cmd:"" help:"End running sandboxes: ask the programs first, then end what is left."`
+	Logs     logsCmd     `cmd:"" help:"Print what a sandbox in the background has said."`
+	Wait     waitCmd     `cmd:"" help:"Wait until a sandbox in the background has ended, and end with its exit code."`
 	Net      netCmd      `cmd:"" help:"See what the network of a running sandbox carries and refuses."`
 	Stats    statsCmd    `cmd:"" help:"Show what running sandboxes use, beside their limits."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what this machine offers to sandboxes, and what to type where something is missing."`
@@ -40,6 +42,7 @@ type grammar struct {
 	Installed  installedCmd  `cmd:"" help:"List what 'jail install' made."`
 	Completion completionCmd `cmd:"" help:"Print the script by which a shell completes jail's lines."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Answer a shell that completes a line."`
+	Keep       keepCmd       `cmd:"" hidden:"" help:"Keep the log of a sandbox in the background."`
 	Manual     manualCmd     `cmd:"" hidden:"" help:"Print the source of the manual page jail(1), in Markdown."`
 }
 
@@ -96,6 +99,7 @@ var launchers = map[string]func() launcher{
 	"compile": func() launcher { return new(compileCmd) },
 	"plan":    func() launcher { return new(planCmd) },
 	"exec":    func() launcher { return new(execCmd) },
+	"keep":    func() launcher { return new(keepCmd) },
 }
 
 func startsProgram(command string) bool { return launchers[command] != nil }

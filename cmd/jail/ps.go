@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -9,10 +10,12 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"jail/cmd/jail/background"
 	"jail/sandbox/running"
 )
 
 type psCmd struct {
+	All  bool `name:"all" short:"a" help:"List also sandboxes in the background that have ended, as long as their logs are kept."`
 	JSON bool `name:"json" help:"Print a JSON array."`
 }
 
@@ -24,6 +27,7 @@ func (psCmd) Help() string {
 func (psCmd) examples() []example {
 	return []example{
 		{"jail ps", "What runs, since when, and what it may use."},
+		{"jail ps --all", "And those that ran in the background, with their exit codes."},
 		{"jail ps --json | jq -r '.[].name'", "The names alone."},
 	}
 }
@@ -34,10 +38,17 @@ func (c *psCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	ended, err := c.ended(a)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
-		list := make([]psEntry, len(states))
-		for i, s := range states {
-			list[i] = psEntry{s, limitsOf(s.Name)}
+		list := []any{}
+		for _, box := range ended {
+			list = append(list, endedEntry{box.Info, box.End})
+		}
+		for _, s := range states {
+			list = append(list, psEntry{s, limitsOf(s.Name)})
 		}
 		return a.printJSON(list)
 	}
@@ -46,8 +57,36 @@ func (c *psCmd) Run(a *app) error {
 		rows = append(rows, []string{s.Name, orDash(s.Profile), commandText(s.Args), strconv.Itoa(s.Supervisor),
 			ageText(time.Since(s.Started)), orDash(s.Network["mode"]), orDash(strings.Join(limitsOf(s.Name), " "))})
 	}
+	if c.All {
+		rows[0] = append(rows[0], "STATE")
+		for i := range states {
+			rows[i+1] = append(rows[i+1], "running")
+		}
+		for i, box := range ended {
+			rows = append(rows, []string{box.Name, orDash(box.Profile), commandText(box.Args), "-", ageText(time.Since(box.Started)), "-", "-", endText(&ended[i])})
+		}
+	}
 	a.table(rows)
 	return nil
+}
+
+// ended lists the sandboxes that have ended, where they are asked for.
+func (c *psCmd) ended(a *app) ([]background.Sandbox, error) {
+	if !c.All {
+		return nil, nil
+	}
+	host, err := a.host()
+	if err != nil {
+		return nil, err
+	}
+	all, err := logStore(host).List()
+	return slices.DeleteFunc(all, func(b background.Sandbox) bool { return b.Runs }), err
+}
+
+// An endedEntry is a sandbox that has ended as programs read it; End is null when nobody was left to tell.
+type endedEntry struct {
+	background.Info
+	End *background.End `json:"end"`
 }
 
 // A psEntry is a sandbox as programs read it.

@@ -37,14 +37,14 @@ func setTerminal(spec *specs.Spec, auto bool) {
 }
 
 // start runs a bundle and ends jail as the program ended.
-func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error {
+func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 	lap := a.stopwatch()
 	session, err := a.connect(b.Spec, host)
 	if err != nil {
 		return err
 	}
 	defer session.close()
-	limits, err := a.beginLimits(b.Spec, report != nil)
+	limits, err := a.beginLimits(b.Spec, told.report != nil)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,10 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 		return err
 	}
 	presence.state.Cgroups = limits.folders()
-	options.Started = presence.started
+	options.Started = func(proc *sandbox.Process) {
+		presence.started(proc)
+		told.status.started(&presence.state)
+	}
 	network.logTo(presence.record)
 	if err := network.join(&options, plan.HasTerminal()); err != nil {
 		return err
@@ -90,7 +93,8 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, report *report) error 
 	network.tell()
 	limits.explain() // a limit may be what kept the sandbox from starting, too
 	if err == nil {
-		report.write(a, time.Since(begun), limits, status)
+		told.report.write(a, time.Since(begun), limits, status)
+		told.status.ended(status)
 	}
 	return a.ended(status, err, lap)
 }

@@ -41,6 +41,21 @@ func programBelow(first process) (process, bool) {
 	})
 }
 
+// Begun tells whether the program's file has been executed. It is false also of a program whose file the caller may not
+// read: nobody is shown what such a process is, proc(5).
+func (b *Sandbox) Begun() bool {
+	program, ok := programBelow(b.first)
+	if !ok {
+		return false
+	}
+	defer program.close()
+	var jail, now unix.Stat_t
+	if unix.Fstatat(b.supervisor.dir, "exe", &jail, 0) != nil || unix.Fstatat(program.dir, "exe", &now, 0) != nil {
+		return false
+	}
+	return now.Dev != jail.Dev || now.Ino != jail.Ino
+}
+
 // A Namespace is one of a sandbox's own namespaces, open.
 type Namespace struct {
 	Kind string // as in /proc/PID/ns: user, mnt, pid, ipc, uts, net, cgroup, time
