@@ -6,7 +6,8 @@ import (
 )
 
 type doctorCmd struct {
-	JSON bool `name:"json" help:"Print a JSON array."`
+	JSON     bool `name:"json" help:"Print a JSON array."`
+	AppArmor bool `name:"apparmor" help:"Print an AppArmor profile that lets this jail make user namespaces, and nothing else."`
 }
 
 // Help is the text below the command's first line.
@@ -59,6 +60,14 @@ func hintedFeature(state, name string, err error) feature {
 
 // splitHint parts the command that a hint names from the words around it, so that it can be typed as printed.
 func splitHint(hint string) (command, note string) {
+	if before, command, ok := strings.Cut(hint, "as root: "); ok {
+		command, after, more := strings.Cut(command, "; then ")
+		note = strings.TrimSuffix(strings.TrimSpace(before), ", or")
+		if more {
+			note = strings.TrimPrefix(note+"; then "+after, "; ")
+		}
+		return sudo(command), note
+	}
 	at := strings.Index(hint, "sudo ")
 	if at < 0 {
 		return "", hint
@@ -74,15 +83,26 @@ func splitHint(hint string) (command, note string) {
 	return command, note
 }
 
+// sudo gives the line that runs a command as root, a shell's command too.
+func sudo(command string) string {
+	if !strings.ContainsAny(command, ";&|<>$'\"") {
+		return "sudo " + command
+	}
+	return "sudo sh -c '" + strings.ReplaceAll(command, "'", `'\''`) + "'"
+}
+
 // Run looks at the machine.
 func (c *doctorCmd) Run(a *app) error {
+	if c.AppArmor {
+		return a.printAppArmor()
+	}
 	var all []feature
 	for _, group := range []struct {
 		name string
 		look func() []feature
 	}{
 		{"sandboxes", sandboxFeatures}, {"ids", idFeatures}, {"limits", limitFeatures},
-		{"network", networkFeatures}, {"desktop", desktopFeatures},
+		{"network", networkFeatures}, {"desktop", desktopFeatures}, {"devices", deviceFeatures},
 	} {
 		for _, f := range group.look() {
 			f.Group = group.name

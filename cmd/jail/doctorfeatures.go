@@ -38,6 +38,7 @@ func sandboxFeatures() []feature {
 	} else {
 		all = append(all, found("user namespaces", "an ordinary user can make them"))
 	}
+	all = append(all, appArmorFeature(lineOf, namespaces))
 	if err := sandbox.ProbeSeccomp(); err != nil {
 		all = append(all, feature{Name: "system-call filter", State: missing, Text: "seccomp: " + err.Error(), Note: "the kernel needs CONFIG_SECCOMP_FILTER; a container's own filter may keep it away"})
 	} else {
@@ -47,17 +48,7 @@ func sandboxFeatures() []feature {
 		all = append(all, trial("default profile", missing, "a sandbox starts"),
 			trial("overlays", optional, "an ordinary user can mount them", "--set", "filesystem=[{path: /usr/share, overlay: discard}]"))
 	}
-	abi, err := sandbox.ProbeLandlock()
-	switch {
-	case err == nil:
-		all = append(all, found("Landlock", "version %d of its interface", abi))
-	case errors.Is(err, unix.EOPNOTSUPP):
-		all = append(all, feature{Name: "Landlock", State: optional, Text: "is in the kernel and not in use",
-			Note: "add landlock to lsm= on the kernel's command line, as in lsm=landlock,lockdown,yama,apparmor"})
-	default:
-		all = append(all, feature{Name: "Landlock", State: optional, Text: "this kernel has none (" + err.Error() + ")", Note: "it came with Linux 5.13"})
-	}
-	return all
+	return append(all, landlockFeature(), memoryFeature(), binfmtFeature())
 }
 
 // trial starts a sandbox for real and takes what it says as the finding.
@@ -86,16 +77,14 @@ func idFeatures() []feature {
 	} else {
 		all = append(all, found("newuidmap", "installed"))
 	}
-	name := strconv.Itoa(os.Getuid())
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
+	name := userName()
 	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
 		if count := subordinate(file, name); count > 0 {
 			all = append(all, found(file, "%d subordinate ids", count))
 		} else {
-			flag := "--add-" + strings.TrimPrefix(file, "/etc/") + "s"
-			all = append(all, lacking(optional, file, "no subordinate ids for "+name, "sudo usermod "+flag+" 100000-165535 "+name))
+			first := freeSubordinate(file)
+			all = append(all, lacking(optional, file, "no subordinate ids for "+name,
+				fmt.Sprintf("sudo usermod --add-%ss %d-%d %s", strings.TrimPrefix(file, "/etc/"), first, first+subordinates-1, name)))
 		}
 	}
 	return all
@@ -118,13 +107,41 @@ func subordinate(file, name string) int {
 	return total
 }
 
+// userName is the caller's, or the number where it has none.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
+}
+
+// subordinates is how many ids a user is given: login.defs(5), SUB_UID_COUNT.
+const subordinates = 65536
+
+// freeSubordinate gives the first id from which on no user has any.
+func freeSubordinate(file string) int {
+	free := 100000 // SUB_UID_MIN
+	text, _ := os.ReadFile(file)
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) == 3 {
+			start, _ := strconv.Atoi(f[1])
+			count, _ := strconv.Atoi(f[2])
+			free = max(free, start+count)
+		}
+	}
+	return free
+}
+
 // limitFeatures are the control groups.
 func limitFeatures() []feature {
 	limit, quota, period := int64(1<<30), int64(50000), uint64(100000)
 	res := &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}, Unified: map[string]string{"pids.max": "100"}}
 	way, lacks, err := cgroup.Foresee(res, cgroup.Options{Name: "doctor"})
 	if err != nil {
-		return []feature{{Name: "control groups", State: optional, Text: err.Error()}}
+		text, hint, _ := strings.Cut(err.Error(), "\nhint: ")
+		f := feature{Name: "control groups", State: optional, Text: text}
+		f.Remedy, f.Note = splitHint(hint)
+		return []feature{f}
 	}
 	if len(lacks) == 0 && way != "" {
 		return []feature{found("memory, cpu, processes", "limited through %s", way)}
@@ -137,6 +154,9 @@ func limitFeatures() []feature {
 		}
 		f := feature{Name: what, State: optional, Text: r.Reason}
 		f.Remedy, f.Note = splitHint(r.Remedy)
+		if word, rest, ok := strings.Cut(strings.TrimPrefix(r.Remedy, "boot with "), " on the kernel's command line"); ok {
+			f.Remedy, f.Note = bootWith(word), strings.TrimPrefix(rest, ", ")
+		}
 		all = append(all, f)
 	}
 	return all
@@ -156,52 +176,22 @@ func networkFeatures() []feature {
 		all = append(all, feature{Name: "/dev/net/tun", State: optional, Text: "does not open (" + err.Error() + ")", Remedy: remedy,
 			Note: "network.mode veth works without it, with a slower way out"})
 	}
+	all = append(all, pingFeature())
 	for _, p := range [][2]string{{"pasta", "passt"}, {"slirp4netns", "slirp4netns"}} {
 		all = append(all, helper(p[0], p[1], "for profiles with network.uplink: "+p[0]))
 	}
 	return all
 }
 
-// desktopFeatures are the session's services and the programs that stand between.
-func desktopFeatures() []feature {
-	runtime := os.Getenv("XDG_RUNTIME_DIR")
-	var all []feature
-	socket := func(name, path, absent string) {
-		if path != "" && unix.Access(path, unix.W_OK) == nil {
-			all = append(all, found(name, "%s", path))
-			return
-		}
-		all = append(all, feature{Name: name, State: optional, Text: absent})
+// pingFeature is whether this user may send ICMP echo, as the gateway does for the programs behind it: icmp(7).
+func pingFeature() feature {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+	if err != nil {
+		return lacking(optional, "ping", "this user may send none ("+err.Error()+"): network.mode veth carries none",
+			`sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"`)
 	}
-	in := func(name string) string {
-		if runtime == "" || name == "" || strings.HasPrefix(name, "/") {
-			return name
-		}
-		return runtime + "/" + name
-	}
-	socket("Wayland", in(os.Getenv("WAYLAND_DISPLAY")), "no compositor in this session (WAYLAND_DISPLAY)")
-	x11 := ""
-	if number, ok := strings.CutPrefix(os.Getenv("DISPLAY"), ":"); ok {
-		number, _, _ = strings.Cut(number, ".")
-		x11 = "/tmp/.X11-unix/X" + number
-	}
-	socket("X11", x11, "no server in this session (DISPLAY)")
-	if runtime == "" {
-		all = append(all, feature{Name: "PipeWire, PulseAudio", State: optional, Text: "no runtime folder in this session (XDG_RUNTIME_DIR)"})
-	} else {
-		socket("PipeWire", in("pipewire-0"), "no server in this session")
-		socket("PulseAudio", in("pulse/native"), "no server in this session")
-	}
-	bus := ""
-	if address, ok := strings.CutPrefix(os.Getenv("DBUS_SESSION_BUS_ADDRESS"), "unix:path="); ok {
-		bus, _, _ = strings.Cut(address, ",")
-	} else if runtime != "" {
-		bus = in("bus")
-	}
-	socket("session bus", bus, "none in this session (DBUS_SESSION_BUS_ADDRESS)")
-	all = append(all, helper("xdg-dbus-proxy", "xdg-dbus-proxy", "for profiles with desktop.dbus"),
-		helper("Xephyr", "xserver-xephyr", "a nested X server, for X11 in isolation"), helper("Xwayland", "xwayland", "a nested X server under Wayland"))
-	return all
+	_ = unix.Close(fd)
+	return found("ping", "this user may send them")
 }
 
 // helper looks for one on the PATH.

@@ -87,6 +87,9 @@ func open() (*os.File, error) {
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3, where all were executable
 		fd, err = unix.MemfdCreate(name, flags)
 	}
+	if errors.Is(err, unix.EACCES) { // the sysctl, at 2: Documentation/admin-guide/sysctl/vm.rst
+		return nil, fmt.Errorf("the network's gateway: programs in memory are switched off by the sysctl vm.memfd_noexec=2: %w\nsudo sysctl -w vm.memfd_noexec=1", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the network's gateway: memfd_create: %w", err)
 	}

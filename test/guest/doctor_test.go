@@ -1,45 +1,192 @@
 package guest
 
 import (
-	"os/exec"
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
 	"jail/test/need"
 )
 
-// TestRootDoctorsRemediesWork switches obstacles on one by one, and types what the doctor says as it says it.
+// An obstacle is something that keeps jail, or a part of it, from working.
+type obstacle struct {
+	feature string                                 // of the doctor's that is about it
+	user    string                                 // who asks the doctor, tester where empty
+	has     func(t *testing.T) bool                // tells whether this guest has what is to be switched off
+	set     func(t *testing.T)                     // puts it in the way, and back at the end
+	state   string                                 // what the doctor calls it
+	without func(t *testing.T, user string) result // what does not work then, and works else; nil where the doctor's word is all
+	after   []string                               // what the note says beside the command: to log in again
+}
+
+func sysctlObstacle(feature, name, value, state string, without func(*testing.T, string) result) obstacle {
+	return obstacle{
+		feature: feature, state: state, without: without,
+		has: func(*testing.T) bool {
+			_, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+			return err == nil
+		},
+		set: func(t *testing.T) { setSysctl(t, name, value) },
+	}
+}
+
+// sandboxed runs something in a sandbox of the user's.
+func sandboxed(flags ...string) func(*testing.T, string) result {
+	return func(t *testing.T, user string) result {
+		return run(t, asUser(user, jailed(t, flags...)...)...)
+	}
+}
+
+// ownNetwork runs something in a sandbox with a network of its own.
+var ownNetwork = sandboxed("--set", "network.mode=veth", "--set", "network.egress=[]")
+
+var obstacles = map[string]obstacle{
+	"user namespaces, none at all":   sysctlObstacle("user namespaces", "user.max_user_namespaces", "0", "missing", sandboxed()),
+	"user namespaces, not for users": sysctlObstacle("user namespaces", "kernel.unprivileged_userns_clone", "0", "missing", sandboxed()),
+	"programs in memory":             sysctlObstacle("programs in memory", "vm.memfd_noexec", "2", "optional", ownNetwork),
+	"ping":                           sysctlObstacle("ping", "net.ipv4.ping_group_range", "1\t0", "optional", nil),
+	"foreign programs, handlers off": {
+		feature: "foreign programs", state: "optional",
+		has: hasBinfmt,
+		set: func(t *testing.T) {
+			must(t, "sh", "-c", "echo 0 > "+binfmtStatus)
+			t.Cleanup(func() { must(t, "sh", "-c", "echo 1 > "+binfmtStatus) })
+		},
+	},
+	"foreign programs, nothing is mounted": {
+		feature: "foreign programs", state: "optional",
+		has: hasBinfmt,
+		set: func(t *testing.T) {
+			must(t, "systemctl", "stop", "proc-sys-fs-binfmt_misc.automount")
+			must(t, "sh", "-c", "while umount /proc/sys/fs/binfmt_misc 2>/dev/null; do :; done")
+			t.Cleanup(func() {
+				must(t, "umount", "/proc/sys/fs/binfmt_misc")
+				must(t, "systemctl", "start", "proc-sys-fs-binfmt_misc.automount")
+			})
+		},
+	},
+	"the way out": {
+		feature: "/dev/net/tun", state: "optional",
+		set: func(t *testing.T) {
+			mode := strings.TrimSpace(must(t, "stat", "-c", "%a", "/dev/net/tun"))
+			must(t, "chmod", "600", "/dev/net/tun")
+			t.Cleanup(func() { must(t, "chmod", mode, "/dev/net/tun") })
+		},
+	},
+	"subordinate user ids":  {feature: "/etc/subuid", state: "optional", set: func(t *testing.T) { withoutIDs(t, "/etc/subuid") }},
+	"subordinate group ids": {feature: "/etc/subgid", state: "optional", set: func(t *testing.T) { withoutIDs(t, "/etc/subgid") }},
+	"a manager": {
+		feature: "memory", user: "nomanager", state: "optional", without: sandboxed("--set", "limits.memory=64M"),
+		after: []string{"systemctl", "start", "user@1002.service"},
+		set: func(t *testing.T) {
+			// In this guest the user's manager is masked; without that it is one who has not logged in.
+			must(t, "rm", "/etc/systemd/system/user@1002.service")
+			must(t, "systemctl", "daemon-reload")
+			t.Cleanup(func() {
+				must(t, "loginctl", "disable-linger", "1002")
+				must(t, "ln", "-s", "/dev/null", "/etc/systemd/system/user@1002.service")
+				must(t, "systemctl", "daemon-reload")
+			})
+		},
+	},
+	"controllers": {
+		feature: "cpu", user: "partly", state: "optional", without: sandboxed("--set", "limits.cpu=50%"),
+		after: []string{"systemctl", "restart", "user@1001.service"},
+		set: func(t *testing.T) {
+			// From systemd 252 on cpu is handed over by itself.
+			const unit = "/etc/systemd/system/user@1001.service.d"
+			must(t, "mkdir", "-p", unit)
+			write(t, unit+"/a-few.conf", "[Service]\nDelegate=\nDelegate=memory pids\n")
+			again := func() {
+				must(t, "systemctl", "daemon-reload")
+				must(t, "systemctl", "restart", "user@1001.service")
+			}
+			again()
+			t.Cleanup(func() {
+				must(t, "rm", "-rf", "/etc/systemd/system/user@.service.d", unit)
+				again()
+			})
+		},
+	},
+}
+
+const binfmtStatus = "/proc/sys/fs/binfmt_misc/status"
+
+func hasBinfmt(*testing.T) bool {
+	_, err := os.Stat(binfmtStatus)
+	return err == nil
+}
+
+// withoutIDs takes the users' subordinate ids away.
+func withoutIDs(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { write(t, file, string(text)) })
+	write(t, file, "partly:200000:65536\n")
+}
+
+// TestRootDoctorsRemediesWork puts obstacles in the way one by one, and types what the doctor says as it says it.
 func TestRootDoctorsRemediesWork(t *testing.T) {
 	need.Guest(t)
 	need.Root(t)
 	need.UserNamespaces(t)
-	for _, name := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone"} {
+	tried := 0
+	for name, o := range obstacles {
+		if o.has != nil && !o.has(t) {
+			t.Logf("%s: this release has nothing of the kind to switch off", name)
+			continue
+		}
+		tried++
 		t.Run(name, func(t *testing.T) {
-			command := asUser("tester", need.Jail(t), "doctor")
-			started(t, run(t, asUser("tester", jailed(t)...)...))
-			setSysctl(t, name, "0")
-			out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
-			if err == nil {
-				t.Fatalf("the doctor finds nothing missing:\n%s", out)
+			if o.user == "" {
+				o.user = "tester"
 			}
-			remedy := ""
-			lines := strings.Split(string(out), "\n")
-			for i, line := range lines {
-				if strings.HasPrefix(line, "  missing") && strings.Contains(line, name) && i+1 < len(lines) {
-					remedy, _ = strings.CutPrefix(strings.TrimSpace(lines[i+1]), "$ sudo ")
-				}
+			o.set(t)
+			if o.without != nil {
+				refused(t, o.without(t, o.user))
 			}
-			if remedy == "" {
-				t.Fatalf("the doctor names no remedy:\n%s", out)
+			state, remedy := diagnosis(t, o)
+			if state != o.state || remedy == "" {
+				t.Fatalf("the doctor says %q, and to type %q", state, remedy)
 			}
 			// The test is root already, and the guest has no sudo.
-			if out, err := exec.Command("sh", "-c", remedy).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v\n%s", remedy, err, out)
+			t.Logf("$ %s", remedy)
+			must(t, "sh", "-c", strings.ReplaceAll(remedy, "sudo ", ""))
+			if o.after != nil {
+				must(t, o.after...)
 			}
-			if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-				t.Errorf("after %s:\n%s", remedy, out)
+			if state, remedy = diagnosis(t, o); state != "ok" && state != "" { // control groups that work are one line together
+				t.Errorf("after that the doctor says %q, and to type %q", state, remedy)
 			}
-			started(t, run(t, asUser("tester", jailed(t)...)...))
+			if o.without != nil {
+				started(t, o.without(t, o.user))
+			}
 		})
 	}
+	if least := 8; tried < least {
+		t.Errorf("only %d obstacles were there to be tried", tried)
+	}
+}
+
+// diagnosis is what the doctor says of a feature: "" where it does not speak of it.
+func diagnosis(t *testing.T, o obstacle) (state, remedy string) {
+	t.Helper()
+	var found []struct{ Name, State, Remedy string }
+	r := run(t, asUser(o.user, need.Jail(t), "doctor", "--json")...)
+	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil {
+		t.Fatalf("%v: %s%s", err, r.stdout, r.stderr)
+	}
+	for _, f := range found {
+		if f.Name == o.feature {
+			if (r.code != 0) != (f.State == "missing") {
+				t.Errorf("%s is %s, and the doctor's exit code is %d", f.Name, f.State, r.code)
+			}
+			return f.State, f.Remedy
+		}
+	}
+	return "", ""
 }

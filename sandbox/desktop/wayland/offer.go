@@ -64,34 +64,56 @@ func listen(path string) (int, error) {
 
 var errNoContext = errors.New("the compositor has no security contexts")
 
-// confine asks the compositor to listen on a socket for clients in a sandbox (security-context-v1.xml).
-func confine(socket, app string, listener int) (io.Closer, error) {
+// HasContexts tells whether the compositor that listens at socket sets programs in a sandbox apart itself. Offer filters what
+// they ask of the others.
+func HasContexts(socket string) (bool, error) {
+	t, g, err := ask(socket)
+	if err != nil {
+		return false, err
+	}
+	t.close()
+	return g.iface != "", nil
+}
+
+// Ids of a conversation's objects.
+const registry, firstSync, manager, context, secondSync = 2, 3, 4, 5, 6
+
+// ask begins a conversation with a compositor, and finds its security contexts: no global where it has none.
+func ask(socket string) (*talk, global, error) {
 	c, err := dial(socket)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the compositor at %s: %w", socket, err)
+		return nil, global{}, fmt.Errorf("connect to the compositor at %s: %w", socket, err)
 	}
-	defer c.close()
 	_ = c.f.SetDeadline(time.Now().Add(patience))
-	const registry, firstSync, manager, context, secondSync = 2, 3, 4, 5, 6
 	t := &talk{conn: c}
-	globals := map[string]global{}
+	var contexts global
 	err = t.send(nil, newMessage(display, displayGetRegistry).word(registry), newMessage(display, displaySync).word(firstSync))
 	if err == nil {
 		err = t.until(firstSync, func(m message) {
 			if m.object() == registry && m.opcode() == registryGlobal {
 				a := m.args()
 				g := global{name: a.word(), iface: a.text(), version: a.word()}
-				if !a.short {
-					globals[g.iface] = g
+				if !a.short && g.iface == securityManagerName {
+					contexts = g
 				}
 			}
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask the compositor at %s what it offers: %w", socket, err)
+		c.close()
+		return nil, global{}, fmt.Errorf("ask the compositor at %s what it offers: %w", socket, err)
 	}
-	g, ok := globals[securityManagerName]
-	if !ok {
+	return t, contexts, nil
+}
+
+// confine asks the compositor to listen on a socket for clients in a sandbox (security-context-v1.xml).
+func confine(socket, app string, listener int) (io.Closer, error) {
+	t, g, err := ask(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if g.iface == "" {
 		return nil, errNoContext
 	}
 	// When the other end is closed, the compositor stops listening.
