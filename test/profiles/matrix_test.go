@@ -81,8 +81,17 @@ func colours(file string) func(t *testing.T, u *user, said string) {
 	}
 }
 
-// blue counts the pixels in the page's colour, or one that a converter of colours makes of it.
+// pageColour is that of everything these tests make to be shown.
+var pageColour = color.RGBA{0x20, 0x60, 0xc0, 0xff}
+
+// blue counts the pixels in the page's colour.
 func blue(t *testing.T, file string) int {
+	t.Helper()
+	return count(t, file, pageColour)
+}
+
+// count counts the pixels in a colour, or one that a converter of colours makes of it.
+func count(t *testing.T, file string, c color.RGBA) int {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -94,10 +103,10 @@ func blue(t *testing.T, file string) int {
 		t.Fatalf("%s: %v", file, err)
 	}
 	b, n := img.Bounds(), 0
-	near := func(got uint32, want int) bool { d := int(got>>8) - want; return d > -12 && d < 12 }
+	near := func(got uint32, want uint8) bool { d := int(got>>8) - int(want); return d > -12 && d < 12 }
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
-			if r, g, bl, _ := img.At(x, y).RGBA(); near(r, 0x20) && near(g, 0x60) && near(bl, 0xc0) {
+			if r, g, bl, _ := img.At(x, y).RGBA(); near(r, c.R) && near(g, c.G) && near(bl, c.B) {
 				n++
 			}
 		}

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"image/color"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,11 @@ func (u *user) screen() {
 // sees waits for so many pixels in the page's colour to be on the screen.
 func (u *user) sees(pixels int, said func() string) {
 	u.t.Helper()
+	u.seesColour(pageColour, pixels, said)
+}
+
+func (u *user) seesColour(c color.RGBA, pixels int, said func() string) {
+	u.t.Helper()
 	shot, n := filepath.Join(u.home, "screen.png"), 0
 	if !eventually(func() bool {
 		time.Sleep(300 * time.Millisecond)
@@ -107,7 +113,7 @@ func (u *user) sees(pixels int, said func() string) {
 		if err != nil {
 			u.t.Fatalf("%v: %s", err, out)
 		}
-		n = blue(u.t, shot)
+		n = count(u.t, shot, c)
 		return n >= pixels
 	}) {
 		keep := ""
@@ -115,7 +121,34 @@ func (u *user) sees(pixels int, said func() string) {
 			keep = filepath.Join(dir, strings.ReplaceAll(u.t.Name(), "/", "-")+".png")
 			_ = exec.Command("cp", shot, keep).Run()
 		}
-		u.t.Errorf("on the screen are %d pixels in the page's colour, want %d %s\n%s", n, pixels, keep, said())
+		u.t.Errorf("on the screen are %d pixels in the colour %v, want %d %s\n%s", n, c, pixels, keep, said())
+	}
+}
+
+// TestOwnColours looks at programs that draw in colours of their own.
+func TestOwnColours(t *testing.T) {
+	world(t)
+	for _, c := range []struct {
+		row
+		colour color.RGBA // of a waveform, of the chosen scene, of the sky
+		pixels int
+	}{
+		{row{profile: "audacity", program: "audacity", prepare: sound, args: []string{"sound.wav"}}, color.RGBA{0x64, 0x64, 0xdc, 0xff}, 5000},
+		{row{profile: "obs", program: "obs", net: public}, color.RGBA{0x2a, 0x4d, 0xbd, 0xff}, 2000},
+		{row{profile: "minetest", program: "minetest", net: public}, color.RGBA{0x8c, 0xba, 0xfa, 0xff}, 100000},
+	} {
+		t.Run(c.profile, func(t *testing.T) {
+			t.Parallel()
+			r := c.row
+			argv := append([]string{"--", r.program}, r.args...)
+			r.do = func(t *testing.T, u *user) {
+				u.screen()
+				cmd, said := u.start(u.jail(argv...))
+				u.seesColour(c.colour, c.pixels, said)
+				stop(cmd)
+			}
+			r.run(t)
+		})
 	}
 }
 
