@@ -13,6 +13,9 @@ type Bundle struct {
 	Spec *specs.Spec
 	// Dir is the absolute path of the bundle's folder; empty for a bundle in memory.
 	Dir string
+	// Resolved says that whoever made the configuration followed every symbolic link of the host's paths in it, and
+	// decided by what they led to. A link that is met all the same was put there since, and is refused.
+	Resolved bool
 	// Tree holds the files of a bundle in memory, parents before children.
 	Tree []TreeEntry
 	// GivenNetwork says that the network namespace the configuration asks for is made by the caller and handed to

@@ -223,12 +223,15 @@ func reap(program, events, tty uintptr, shared *report) {
 	}
 }
 
+// exit ends the process. A filter that allows no call for it is no reason to stay: the fault ends it, too.
+//
 //go:norace
 //go:nosplit
 //go:nocheckptr
 func exit(code uintptr) {
+	_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
 	for {
-		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
+		*(*int32)(nil) = 0
 	}
 }
 

@@ -16,7 +16,11 @@ import (
 // "rootfs", and whoever could write the folder would have it mean anything.
 func (c *compiler) hostPath(p string) (string, fs.FileMode, error) {
 	if path.IsAbs(p) {
-		return canonical(c.facts.Files, p)
+		host, mode, err := canonical(c.facts.Files, p)
+		if err == nil && c.bundle.Resolved && host != path.Clean(p) {
+			return "", 0, fmt.Errorf("a symbolic link was put in its way during the start, and leads to %s", host)
+		}
+		return host, mode, err
 	}
 	outside := errors.New("leads out of the bundle's folder; what lies elsewhere is named by its absolute path")
 	if contains(split(p), "..") {

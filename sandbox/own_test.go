@@ -134,6 +134,19 @@ func TestBundlesThatAreHarmless(t *testing.T) {
 	}
 }
 
+// TestResolvedPathsHaveNoLinks: what a profile's compiler decided by is not followed anywhere else afterwards.
+func TestResolvedPathsHaveNoLinks(t *testing.T) {
+	for _, change := range []func(*Bundle, fakeFiles){mountOf("/srv/b/out", "/tmp"), overlayOf("/tmp", "lowerdir=/srv/b/out")} {
+		if _, err := hostileBundle(change); err != nil {
+			t.Errorf("the control is refused: %v", err)
+		}
+		_, err := hostileBundle(func(b *Bundle, f fakeFiles) { change(b, f); b.Resolved = true })
+		if err == nil || !strings.Contains(err.Error(), "a symbolic link was put in its way during the start, and leads to /data") {
+			t.Errorf("a link that was put there since: %v", err)
+		}
+	}
+}
+
 // TestOwnFilesAreCovered: where a writable tree holds jail's own files they are write-protected or hidden, and the
 // directories on the way are mount points.
 func TestOwnFilesAreCovered(t *testing.T) {

@@ -28,7 +28,7 @@ func bundleOf(c *policy.Compiled) *sandbox.Bundle {
 	for i, e := range c.Tree {
 		tree[i] = sandbox.TreeEntry(e)
 	}
-	return &sandbox.Bundle{Spec: c.Spec, Tree: tree}
+	return &sandbox.Bundle{Spec: c.Spec, Tree: tree, Resolved: true}
 }
 
 // readBundle reads an OCI bundle from a folder.

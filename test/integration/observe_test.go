@@ -135,6 +135,20 @@ func observation(kind, arg string) string {
 			return "yes"
 		}
 		return verdict(errno)
+	case "mq":
+		if errno := mqOpen(arg, unix.O_RDONLY|unix.O_CLOEXEC); errno != 0 {
+			return verdict(errno)
+		}
+		return "yes"
+	case "key": // of the user's keyring
+		_, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", arg, 0)
+		return verdict(err)
+	case "bytes":
+		text, err := os.ReadFile(arg)
+		if err != nil {
+			return verdict(err)
+		}
+		return strconv.Itoa(len(text))
 	case "namespace":
 		link, err := os.Readlink("/proc/self/ns/" + arg)
 		if err != nil {

@@ -36,7 +36,7 @@ func check(t *testing.T, u *user, flags []string, properties []property) {
 	}
 }
 
-func TestTheDefaultProfileHidesWhatIsTheUsers(t *testing.T) {
+func hidesWhatIsTheUsers(t *testing.T) {
 	u := newUser(t)
 	foreign, err := os.CreateTemp("/tmp", "bait")
 	if err != nil {
@@ -71,7 +71,7 @@ func TestTheDefaultProfileHidesWhatIsTheUsers(t *testing.T) {
 	})
 }
 
-func TestTheDefaultProfileTakesEveryPrivilege(t *testing.T) {
+func takesEveryPrivilege(t *testing.T) {
 	u := newUser(t)
 	check(t, u, nil, []property{
 		{"status:CapBnd", "0000000000000000", false},
@@ -85,7 +85,7 @@ func TestTheDefaultProfileTakesEveryPrivilege(t *testing.T) {
 	})
 }
 
-func TestTheDefaultProfileClosesDangerousCalls(t *testing.T) {
+func closesDangerousCalls(t *testing.T) {
 	u := newUser(t)
 	var properties []property
 	for name := range dangerousCalls {
@@ -108,7 +108,7 @@ func TestTheDefaultProfileClosesDangerousCalls(t *testing.T) {
 	check(t, u, nil, properties)
 }
 
-func TestTheDefaultProfileCutsOffTheHost(t *testing.T) {
+func cutsOffTheHost(t *testing.T) {
 	u := newUser(t)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -145,7 +145,7 @@ func TestTheDefaultProfileCutsOffTheHost(t *testing.T) {
 	})
 }
 
-func TestInheritedDescriptorsAreClosed(t *testing.T) {
+func closesInheritedDescriptors(t *testing.T) {
 	u := newUser(t)
 	path, flags := observer(t)
 	leak, err := os.Open(u.write("leak", "secret"))
@@ -170,7 +170,7 @@ func TestInheritedDescriptorsAreClosed(t *testing.T) {
 }
 
 // A program must not be able to loosen its own next run, whatever a profile gives it.
-func TestJailsOwnFilesAreNeverWritable(t *testing.T) {
+func keepsJailsOwnFiles(t *testing.T) {
 	u := newUser(t)
 	u.profile("all", "extends: [base]\nfilesystem:\n  - {path: \"~\", mode: rw}\n")
 	for _, dir := range []string{".config/jail/profiles", ".cache/jail/seccomp", ".local/state/jail"} {
@@ -214,7 +214,7 @@ func TestJailsOwnFilesAreNeverWritable(t *testing.T) {
 }
 
 // Deny wins through every alias of a path.
-func TestHiddenThroughEveryAlias(t *testing.T) {
+func hidesThroughEveryAlias(t *testing.T) {
 	u := newUser(t)
 	u.write("work/project/.env", "bait")
 	u.write("work/project/ok", "fine")
@@ -244,7 +244,7 @@ cat project/ok /again/ok`
 }
 
 // Nothing of the host is made, changed or shown through a link that an earlier run planted.
-func TestPlantedLinksLeadNowhere(t *testing.T) {
+func plantedLinksLeadNowhere(t *testing.T) {
 	u := newUser(t)
 	u.write("outside/secret", "bait")
 	u.write("work/.keep", "")
