@@ -19,6 +19,8 @@ type fakeFile struct {
 	content string
 	locked  bool   // the caller may not read it
 	uid     uint32 // 0 for the caller's
+	same    string // the path of the file that this is a further name of
+	links   uint64 // further names
 }
 
 // fakeFS is a host's file system in a map.
@@ -71,6 +73,14 @@ func (f fakeFS) put(p string, file fakeFile) {
 	}
 }
 
+// link gives a file one more name.
+func (f fakeFS) link(p, other string) {
+	file := f[p]
+	file.links++
+	f[p] = file
+	f.put(other, fakeFile{mode: file.mode, content: file.content, same: p})
+}
+
 // walk follows the symlinks above the last component, as the kernel does.
 func (f fakeFS) walk(p string, last bool) (string, fakeFile, error) {
 	for range maxLinks {
@@ -110,11 +120,14 @@ func (f fakeFS) Lstat(p string) (FileStat, error) {
 	if err != nil {
 		return FileStat{}, err
 	}
+	if file.same != "" {
+		at = file.same
+	}
 	ino := uint64(14695981039346656037)
 	for _, b := range []byte(at) {
 		ino = (ino ^ uint64(b)) * 1099511628211
 	}
-	st := FileStat{Mode: file.mode, Dev: 1, Ino: ino, UID: 1000}
+	st := FileStat{Mode: file.mode, Dev: 1, Ino: ino, Links: 1 + f[at].links, UID: 1000}
 	if file.uid != 0 {
 		st.UID = file.uid
 	}

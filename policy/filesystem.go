@@ -53,6 +53,7 @@ func (r *resolver) filesystem() {
 	t.mountPoints()
 	t.protect()
 	t.hide()
+	t.hideLinks()
 	t.tighten()
 	t.finish()
 	r.view = &t.view
@@ -64,6 +65,8 @@ type tree struct {
 	hides []*hideItem
 	root  *fsItem
 	view  view
+	// linked are hidden files of the host with more than one name.
+	linked map[inode]*linkedFile
 }
 
 // add puts in an entry of jail's own.

@@ -52,6 +52,62 @@ func TestHide(t *testing.T) {
 	}
 }
 
+// crowded has a directory with more names in it than jail looks at.
+type crowded struct{ fakeFS }
+
+func (c crowded) ReadDir(p string) ([]string, error) {
+	if p == "/home/user/work/zz" {
+		return slices.Repeat([]string{"x"}, maxListed+1), nil
+	}
+	return c.fakeFS.ReadDir(p)
+}
+
+// TestHideHardLinks: the further names of a hidden file are hidden where they are shown. The same profile without the
+// links is the control.
+func TestHideHardLinks(t *testing.T) {
+	const work = `{path: "~/work", mode: rw}, {path: "~/data", mode: ro}, {path: /usr, mode: ro}, `
+	const many = "/home/user/work/app/.env has 3 names (hard links), and among 200000 files that are shown jail found 2: the program could read it by another"
+	for _, c := range []struct{ name, text, want, control, problem string }{
+		{"by its name", work + `{path: "~/work/app/.env", hide: true}`, "/home/user/work/app/.env /home/user/work/z/copy", "/home/user/work/app/.env", ""},
+		{"by a pattern", work + `{path: "~/work/app/**/.env", hide: true}`, "/home/user/work/app/.env /home/user/work/z/copy", "/home/user/work/app/.env", ""},
+		{"by its other name", work + `{path: "~/work/z/copy", hide: true}`, "/home/user/work/app/.env /home/user/work/z/copy", "/home/user/work/z/copy", ""},
+		{"at another place inside", `{path: /w, source: "~/work", mode: ro}, {path: "~/work/app/.env", hide: true}`, "/w/app/.env /w/z/copy", "/w/app/.env", ""},
+		{"a name that is not shown", `{path: "~/work/z", mode: ro}, {path: "~/work/app/.env", hide: true}`, "/home/user/work/z/copy", "", ""},
+		{"a file that is granted alone", `{path: /c, source: "~/work/z/copy", mode: ro}, {path: "~/work/app/.env", hide: true}`, "/c", "", ""},
+		{"an overlay", `{path: "~/work", overlay: discard}, {path: "~/work/app/.env", hide: true}`, "/home/user/work/app/.env /home/user/work/z/copy", "/home/user/work/app/.env", ""},
+		{"more files than are looked at", `{path: "~/work", mode: ro}, {path: "~/work/app/.env", hide: true}`, "crowd", "", many},
+	} {
+		for _, linked := range []bool{true, false} {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: [" + c.text + "]\n"})
+			f := h.FS.(fakeFS)
+			want := c.control
+			if linked {
+				want = c.want
+				f.link("/home/user/work/app/.env", "/home/user/work/z/copy")
+			} else {
+				f.put("/home/user/work/z/copy", fakeFile{mode: 0o644})
+			}
+			if want == "crowd" {
+				f.link("/home/user/work/app/.env", "/elsewhere")
+				f.put("/home/user/work/zz", fakeFile{mode: fs.ModeDir | 0o755})
+				h.FS = crowded{f}
+				if got := Check("p.yaml", h).Error(); !strings.Contains(got, many) || !strings.Contains(got, "enforcement: {hide: prefer}") {
+					t.Errorf("%s: %s", c.name, got)
+				}
+				f.put("/home/user/work/p.yaml", fakeFile{mode: 0o644, content: "version: 1\nfilesystem: [" + c.text + "]\nenforcement: {hide: prefer}\n"})
+				r := resolveOn(t, h)
+				if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Error(), many) {
+					t.Errorf("%s: warnings %v", c.name, r.Warnings)
+				}
+				continue
+			}
+			if got := hiddenPaths(resolveOn(t, h)); got != want && (linked || want != "") {
+				t.Errorf("%s, linked %t: hidden %q, want %q", c.name, linked, got, want)
+			}
+		}
+	}
+}
+
 // TestHideLater: what is hidden before it exists, and what is said where that
 // cannot hold.
 func TestHideLater(t *testing.T) {

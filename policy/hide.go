@@ -175,6 +175,7 @@ func (t *tree) shown() []*fsItem {
 // hideHost hides a file of the host, by its canonical path, wherever it is shown.
 func (t *tree) hideHost(h *hideItem, host string) {
 	st := t.r.look.lstat(host)
+	t.noteLinks(h, host, st.stat)
 	for _, i := range t.shown() {
 		for _, src := range i.hosts(nil, i.Path) {
 			switch {

@@ -73,6 +73,7 @@ type FileStat struct {
 	Mode     fs.FileMode // type and permission bits
 	Dev, Ino uint64
 	Rdev     uint64 // of a device node
+	Links    uint64 // how many names the file has
 	UID      uint32
 }
 
@@ -185,7 +186,7 @@ func (OSFS) Lstat(path string) (FileStat, error) {
 }
 
 func fileStat(st *syscall.Stat_t) FileStat {
-	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, UID: st.Uid}
+	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, Links: uint64(st.Nlink), UID: st.Uid}
 }
 
 func fileMode(m uint32) fs.FileMode {

@@ -343,6 +343,7 @@ var layers = [...]protection{
 	{"seccomp", "the filter of system calls; every kernel that jail runs on can have it", []string{"off"}, "leave it required, or write off for no filter at all"},
 	{"limits", "the cgroup limits", []string{"prefer", "off"}, ""},
 	{"dbus", "the filter on the message buses; with prefer there is no bus where xdg-dbus-proxy is missing", []string{"prefer"}, "an open bus is a way out of the sandbox; for no bus take what desktop grants on it out"},
+	{"hide", "that all names of a hidden file are known; with prefer a file with more hard links than jail finds is warned of", []string{"prefer"}, "take the hide entry out with 'without'"},
 	{"egress", "the rules of what may leave the network", nil, "for a network without rules write 'network: {mode: host}'"},
 	{"cgroup", "the cgroup namespace", nil, "take cgroup out of namespaces"},
 	{"time", "the time namespace (Linux 5.6)", nil, "take time out of namespaces"},

@@ -221,6 +221,9 @@ func hidesThroughEveryAlias(t *testing.T) {
 	if err := os.Symlink("project/.env", filepath.Join(u.home, "work/link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Link(filepath.Join(u.home, "work/project/.env"), filepath.Join(u.home, "work/linked")); err != nil {
+		t.Fatal(err)
+	}
 	u.profile("hidden", `extends: [base]
 filesystem:
   - {path: "~/work", mode: rw}
@@ -228,7 +231,7 @@ filesystem:
   - {path: "~/work/**/.env", hide: true}
 `)
 	script := `cd ~/work
-for f in project/.env link project/../project/.env /again/.env ./project/./.env; do cat $f; done
+for f in project/.env link project/../project/.env /again/.env ./project/./.env linked; do cat $f; done
 mv project elsewhere && cat elsewhere/.env; mv elsewhere project
 ln project/.env hard 2>/dev/null && cat hard
 cp project/.env copy; cat copy; rm -f copy
@@ -237,8 +240,8 @@ cat project/ok /again/ok`
 	if got := u.must("--profile", "hidden", "sh", "-c", script); strings.Contains(got, "bait") || got != "finefine" {
 		t.Errorf("got %q", got)
 	}
-	control := u.must("--profile", "base", "--bind", u.home+"/work", "sh", "-c", "cat ~/work/project/.env ~/work/link")
-	if control != "baitbait" {
+	control := u.must("--profile", "base", "--bind", u.home+"/work", "sh", "-c", "cat ~/work/project/.env ~/work/link ~/work/linked")
+	if control != "baitbaitbait" {
 		t.Errorf("control: %q", control)
 	}
 }
