@@ -13,8 +13,9 @@ GOTEST   ?=
 PACKAGES ?= ./...
 # Arguments for the benchmark, such as BENCH="-rounds 50 -only jail".
 BENCH    ?=
-# The folder with virtual machine images, and the one with the copy of the tree that the ordinary user tests.
-CACHE    ?= $(CURDIR)/.cache
+# Arguments for the test run in the virtual machine, such as GUEST="-pkg test/guest -run TestForkBomb".
+GUEST    ?=
+# The folder with the copy of the tree that the ordinary user tests.
 STAGE    ?= /var/tmp/jail-test
 export STAGE
 
@@ -81,12 +82,12 @@ test-net: ## the loads of the network in full: 100 sandboxes at once, 200 kills,
 test-vm: ## run the integration and guest tests in a Debian bookworm virtual machine
 	@test/deps build vm
 	@$(MAKE) --no-print-directory build
-	@test/vm/run test bookworm
+	@test/vm/run test $(GUEST) bookworm
 
 test-vm-all: ## the same in bookworm, trixie and bullseye
 	@test/deps build vm
 	@$(MAKE) --no-print-directory build
-	@test/vm/run test bookworm trixie bullseye
+	@test/vm/run test $(GUEST) bookworm trixie bullseye
 
 vm-shell: ## boot the bookworm guest and open a shell in it as the ordinary user
 	@test/deps build vm

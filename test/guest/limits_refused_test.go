@@ -109,7 +109,7 @@ func TestPlainRootLimits(t *testing.T) {
 	if command == nil {
 		t.Fatalf("no command in %s", said)
 	}
-	t.Cleanup(func() { must(t, "sh", "-c", "rmdir /sys/fs/cgroup/jail-1000/* /sys/fs/cgroup/jail-1000") })
+	t.Cleanup(func() { must(t, "sh", "-c", "rmdir /sys/fs/cgroup/jail-1000/*/ /sys/fs/cgroup/jail-1000") })
 	must(t, "sh", "-c", command[1])
 	r = run(t, "sh", "-c", `g=/sys/fs/cgroup/jail-1000; echo $$ > `+command[2]+`; exec "$@"`, "sh",
 		"runuser", "-u", "tester", "--", need.Jail(t), "--profile", file, "--verbose", "sh", "-c", "echo started")

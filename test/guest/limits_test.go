@@ -315,39 +315,3 @@ func TestHundredKilledSupervisorsLeaveNothing(t *testing.T) {
 		})
 	}
 }
-
-// What a control group adds to a start. Times are those of an emulated machine, so they are compared with each other.
-func TestStartCostOfLimits(t *testing.T) {
-	limited(t, "")
-	most := map[string]float64{"scope": 8, "direct": 1.35}
-	for _, way := range ways {
-		t.Run(way.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "figures")
-			t.Log(must(t, join(way.argv, []string{"/stage/bench", "-tree", need.Tree(t), "-only", "same mounts", "-rounds", "15", "-json", file})...))
-			var figures struct {
-				Starts []struct {
-					Name   string  `json:"name"`
-					Median float64 `json:"median_ms"`
-				} `json:"starts"`
-			}
-			text, err := os.ReadFile(file)
-			if err == nil {
-				err = json.Unmarshal(text, &figures)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			took := map[string]float64{}
-			for _, s := range figures.Starts {
-				took[s.Name] = s.Median
-			}
-			without, with := took["jail, same mounts"], took["jail, same mounts, scope"]
-			if way.name == "direct" {
-				with = took["jail, same mounts, subtree"]
-			}
-			if without == 0 || with == 0 || with/without > most[way.name] {
-				t.Errorf("%.1f ms without limits and %.1f with: at most %.2f times as much is wanted", without, with, most[way.name])
-			}
-		})
-	}
-}
