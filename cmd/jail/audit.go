@@ -21,14 +21,14 @@ import (
 
 type auditCmd struct {
 	Profile string `arg:"" optional:"" name:"profile" complete:"profile" placeholder:"P" help:"Profile file (with .yaml) or name. Without it the one named default."`
-	With    string `name:"with" placeholder:"COMMAND" help:"Audit another tool: COMMAND, of words between spaces, starts its sandbox; {} in it stands for the probe, which otherwise comes last."`
+	With    string `name:"with" placeholder:"COMMAND" help:"Audit another tool: COMMAND, of words between spaces, starts its sandbox; {} in it stands for the probe, which otherwise comes last, and {dir} for the folder that the probe must find under the same path."`
 	All     bool   `name:"all" help:"List every check, with its answers and its source."`
 	JSON    bool   `name:"json" help:"Print a JSON object with every check."`
 }
 
 // Help is the text below the command's first line.
 func (auditCmd) Help() string {
-	return `Plants bait outside: a home with keys in it, files in /tmp, a process, sockets, System V objects, a key, variables, open files. Then a small program tries to reach all of it and much of the kernel, first without a sandbox and then inside. Both runs are harmless; the bait is taken away at the end, and your own home is not looked at.
+	return `Plants bait outside: a home with keys in it, files in /tmp, a process, sockets, System V objects, a key, variables, open files. Then a small program tries to reach all of it and much of the kernel, first without a sandbox and then inside. Both runs are harmless; the bait is taken away at the end, and your own home is not looked at. With --with it lies in a folder of your home, which is what other tools hide.
 
 What goes through outside and not inside has held. What goes through inside has failed, unless the profile means it to, which is said with the words of the profile. What does not go through outside either proves nothing and is counted by itself.
 
@@ -69,13 +69,18 @@ func (c *auditCmd) Run(a *app) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	planted, err := audit.Plant(host.ConfigHome, host.CacheHome)
+	place, probes := audit.Place, audit.Place
+	if c.With != "" && unix.Access(host.Home, unix.W_OK) == nil {
+		// What other tools hide is the home that the account has, and some have a /var/tmp of their own.
+		place, probes = host.Home, os.TempDir()
+	}
+	planted, err := audit.Plant(place, probes, host.ConfigHome, host.CacheHome)
 	if err != nil {
 		return err
 	}
 	defer planted.Close()
 	promises := func(check.Check) string { return "" }
-	launch := withCommand(c.With)
+	launch := withCommand(c.With, planted.ProbeDir)
 	if c.With == "" {
 		if promises, err = a.promises(ref, planted); err != nil {
 			return err
@@ -122,7 +127,7 @@ func profilePath(ref string) (string, error) {
 func colons(path string) string { return strings.ReplaceAll(path, ":", `\:`) }
 
 // withCommand puts the probe into another tool's command line.
-func withCommand(command string) audit.Launcher {
+func withCommand(command, dir string) audit.Launcher {
 	return func(words []string) []string {
 		var all []string
 		put := false
@@ -131,7 +136,7 @@ func withCommand(command string) audit.Launcher {
 				all, put = append(all, words...), true
 				continue
 			}
-			all = append(all, word)
+			all = append(all, strings.ReplaceAll(word, "{dir}", dir))
 		}
 		if !put {
 			all = append(all, words...)

@@ -47,15 +47,18 @@ var homeFolders = []string{"Desktop", "Downloads", "Music", "Pictures", "Videos"
 var secretVariables = []string{"JAIL_AUDIT_SECRET=%s", "AWS_SECRET_ACCESS_KEY=%s", "GITHUB_TOKEN=%s", "SSH_AUTH_SOCK=/run/%s", "XAUTHORITY=/run/%s",
 	"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/bus,guid=%s", "LD_PRELOAD=/run/%s.so", "LD_LIBRARY_PATH=/run/%s", "BASH_ENV=/run/%s", "PYTHONPATH=/run/%s"}
 
-// Plant makes the bait. config is where the user's profiles lie, without the trailing "jail"; cache is where compiled
-// filters may be kept. Neither is changed.
-func Plant(config, cache string) (*Planted, error) {
-	// Not in /tmp, which many sandboxes have one of their own of anyway.
-	dir, err := os.MkdirTemp("/var/tmp", "jail-audit-")
+// Place is where bait is planted when nothing speaks for another place. Not /tmp, which many sandboxes have one of
+// their own of anyway.
+const Place = "/var/tmp"
+
+// Plant makes the bait in a new folder of place, and puts the probe into one of probes. config is where the user's profiles lie, without the trailing "jail";
+// cache is where compiled filters may be kept. Neither is changed.
+func Plant(place, probes, config, cache string) (*Planted, error) {
+	dir, err := os.MkdirTemp(place, "jail-audit-")
 	if err != nil {
 		return nil, fmt.Errorf("plant bait: %w", err)
 	}
-	p := &Planted{dir: dir, ProbeDir: dir + "-probe"}
+	p := &Planted{dir: dir, ProbeDir: filepath.Join(probes, filepath.Base(dir)+"-probe")}
 	p.files = []string{dir, p.ProbeDir}
 	if err := p.plant(config, cache); err != nil {
 		p.Close()
@@ -95,9 +98,14 @@ func (p *Planted) plant(config, cache string) error {
 	}
 	p.files = append(p.files, b.Temp, b.VarTemp, b.Temp+".sock")
 	key := filepath.Join(b.Home, ".ssh/id_ed25519")
-	for _, err := range []error{p.write(b.Temp), os.Symlink(key, filepath.Join(b.Home, "link-to-key")), os.Link(key, b.VarTemp)} {
+	for _, err := range []error{p.write(b.Temp), os.Symlink(key, filepath.Join(b.Home, "link-to-key"))} {
 		if err != nil {
 			return fmt.Errorf("plant bait: %w", err)
+		}
+	}
+	if os.Link(key, b.VarTemp) != nil { // another file system: then it is a copy
+		if err := p.write(b.VarTemp); err != nil {
+			return err
 		}
 	}
 	if p.write(b.ShmFile) == nil {
@@ -227,7 +235,7 @@ func (p *Planted) startKeeper() error {
 	if err := p.keeper.Start(); err != nil {
 		p.keeper = nil
 		if errors.Is(err, unix.EACCES) {
-			return fmt.Errorf("start the audit's probe: %w: /var/tmp may be mounted with noexec", err)
+			return fmt.Errorf("start the audit's probe: %w: %s may be mounted with noexec", err, filepath.Dir(p.ProbeDir))
 		}
 		return fmt.Errorf("start the audit's probe: %w", err)
 	}

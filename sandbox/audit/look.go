@@ -53,9 +53,11 @@ func (p *Planted) Look(ctx context.Context, launch Launcher) ([]check.Finding, e
 	}
 	var all []check.Finding
 	for line := range bytes.Lines(out) {
+		// What was typed into a terminal may stand before, and a sandbox may have words of its own.
+		at := bytes.IndexByte(line, '{')
 		var f check.Finding
-		if err := json.Unmarshal(line, &f); err != nil {
-			continue // a sandbox's own words
+		if at < 0 || json.Unmarshal(line[at:], &f) != nil {
+			continue
 		}
 		all = append(all, f)
 	}

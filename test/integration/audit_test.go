@@ -90,7 +90,7 @@ func TestTheAuditFindsAWeakerSandbox(t *testing.T) {
 	if err := json.Unmarshal([]byte(u.must("compile", "-p", "default", "--", "true")), &spec); err != nil {
 		t.Fatal(err)
 	}
-	planted, err := audit.Plant(u.home+"/.config", u.home+"/.cache")
+	planted, err := audit.Plant(audit.Place, audit.Place, u.home+"/.config", u.home+"/.cache")
 	if err != nil {
 		t.Fatal(err)
 	}

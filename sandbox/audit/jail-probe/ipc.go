@@ -94,7 +94,10 @@ func ipcChecks() []probe {
 			_, err := unix.AddKey("user", "jail-audit-probe", []byte("x"), unix.KEY_SPEC_THREAD_KEYRING)
 			return byError(err)
 		}},
-		{check.Check{ID: "sysctl-ipc", What: "change the limits of shared memory", Why: "they may be the machine's", Source: "proc_sys_kernel(5)", Grant: []string{"root"}}, func(*check.Bait) verdict {
+		{check.Check{ID: "sysctl-ipc", What: "change the limits of shared memory", Why: "they may be the machine's", Source: "proc_sys_kernel(5)", Grant: []string{"root"}}, func(b *check.Bait) verdict {
+			if own, _ := os.Readlink("/proc/self/ns/ipc"); own != "" && own != b.Namespaces["ipc"] {
+				return held("limits of its own")
+			}
 			fd, err := unix.Open("/proc/sys/kernel/shmmax", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 			if err == nil {
 				_ = unix.Close(fd)

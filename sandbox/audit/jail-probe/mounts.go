@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -22,12 +23,12 @@ func mountChecks() []probe {
 			return held("/ is another directory")
 		}},
 		{check.Check{ID: "dotdot", What: "leave the root by ..", Why: "the machine's files lie above a root that was only changed, not moved away", Source: "chroot(2); pivot_root(2)"}, func(b *check.Bait) verdict {
-			var st unix.Stat_t
-			if err := unix.Stat("/../../../..", &st); err != nil {
+			var root, above unix.Stat_t
+			if err := errors.Join(unix.Stat("/", &root), unix.Stat("/../../../..", &above)); err != nil {
 				return byError(err)
 			}
-			if (check.FileID{Dev: st.Dev, Ino: st.Ino}) == b.Root {
-				return open("came to the machine's root")
+			if root.Dev != above.Dev || root.Ino != above.Ino {
+				return open("came to another directory")
 			}
 			return held("stays below the sandbox's root")
 		}},

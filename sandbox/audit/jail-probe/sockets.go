@@ -16,7 +16,7 @@ func socketChecks() []probe {
 		all = append(all, probe{check.Check{ID: id, What: what, Why: why, Source: source, Grant: grant}, func(b *check.Bait) verdict {
 			o := try(abiNative, noPrelude, c)
 			switch o.errno {
-			case unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.ESOCKTNOSUPPORT:
+			case unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.ESOCKTNOSUPPORT, unix.EOPNOTSUPP:
 				if b.Outside {
 					return cannot("%v: this kernel has none, or has not loaded it", o)
 				}

@@ -38,7 +38,10 @@ func terminalChecks() []probe {
 					return held("%v", o)
 				}
 			}
-			return byOutcome(o)
+			if v := byOutcome(o); v.answer != check.Open || sameFile(0, b.Terminal) {
+				return v
+			}
+			return held("%v, on a terminal of the sandbox's own", o)
 		}}
 	}
 	nul := func() [6]uintptr { return [6]uintptr{0, unix.TIOCSTI, address(new(byte))} }
