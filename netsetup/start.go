@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"syscall"
@@ -44,7 +43,8 @@ type Network struct {
 	entered bool // another supervisor has started it
 	// listeners are the published ports, until they are handed over.
 	listeners []*os.File
-	cmd       *exec.Cmd // it, when this process has to wait for it
+	child     int // the process to wait for: it, or as root the host process; 0 where others may need it longer
+	spaces    chan struct{}
 	ready     chan struct{}
 	at        *Attached
 	err       error
@@ -65,8 +65,8 @@ type Attached struct {
 	Way string
 }
 
-// Start begins to make a sandbox's network and returns at once; Ready waits for
-// it. The gateway process ends with the Network, or with this process, however
+// Start begins to make a sandbox's network and returns at once; Spaces and Ready
+// wait for it. The gateway process ends with the Network, or with this process, however
 // it dies.
 func Start(c *Config, o Options) (*Network, error) {
 	if c.Mode != "veth" {
@@ -83,7 +83,7 @@ func Start(c *Config, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Plan: plan, ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
+	n := &Network{Plan: plan, spaces: make(chan struct{}), ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid(), Program: program}
 	if plan.CallerIsRoot {
 		setup.Group = 0
@@ -92,6 +92,7 @@ func Start(c *Config, o Options) (*Network, error) {
 		// A process of this size takes its time to fork; the caller has other things to do.
 		if err := n.begin(c, o, setup); err != nil {
 			n.err, n.control = err, nil
+			close(n.spaces)
 			close(n.ready)
 			close(n.done)
 			close(n.spawned)
@@ -191,13 +192,14 @@ func (n *Network) spawn(o Options, setup *Setup) error {
 		n.control.Close()
 		return err
 	}
-	if n.pid = n.cmd.Process.Pid; setup.Config.Name != "" {
-		_ = n.cmd.Process.Release() // it ends with the last member
-		n.cmd = nil
+	if setup.Config.Name == "" { // that of a named network ends with its last member
+		n.child = n.pid
 	}
 	return nil
 }
 
+// run executes the gateway. Not through os/exec, which makes a process more to see
+// whether it may use pidfds.
 func (n *Network) run(o Options, files []*os.File, c *Config) error {
 	path, args, keep, err := o.Gateway()
 	if err != nil {
@@ -215,16 +217,22 @@ func (n *Network) run(o Options, files []*os.File, c *Config) error {
 		// The host process, which starts the gateway in a user namespace.
 		args, attr = append(args, HostArg), &syscall.SysProcAttr{Setsid: true}
 	}
-	n.cmd = &exec.Cmd{
-		Path: path, Args: args, Dir: "/",
-		// Nothing of the caller's environment: it may hold secrets, and would
-		// be readable in /proc.
-		Env:         []string{"GOTRACEBACK=none"},
-		ExtraFiles:  files,
-		Stderr:      o.Stderr,
-		SysProcAttr: attr,
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("start the network's gateway: %w", err)
 	}
-	if err := n.cmd.Start(); err != nil {
+	defer null.Close()
+	given := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+	if o.Stderr != nil {
+		given[2] = o.Stderr.Fd()
+	}
+	for _, f := range files {
+		given = append(given, f.Fd())
+	}
+	// Nothing of the caller's environment: it may hold secrets, and would be
+	// readable in /proc.
+	n.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Dir: "/", Env: []string{"GOTRACEBACK=none"}, Files: given, Sys: attr})
+	if err != nil {
 		hint := ""
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EACCES) {
 			hint = "\nthe kernel lets this user make no user namespace"
@@ -257,10 +265,14 @@ func (n *Network) receive(events func(Event)) {
 	defer close(n.done)
 	waiting := true
 	done := func(err error) {
-		if waiting {
-			n.err, waiting = err, false
-			close(n.ready)
+		if !waiting {
+			return
 		}
+		n.err, waiting = err, false
+		if n.at == nil {
+			close(n.spaces)
+		}
+		close(n.ready)
 	}
 	for {
 		var r Reply
@@ -271,20 +283,42 @@ func (n *Network) receive(events func(Event)) {
 				err = errors.New("it ended before the network was ready")
 			}
 			done(fmt.Errorf("the network's gateway: %w", err))
-			if n.cmd != nil {
-				_ = n.cmd.Wait()
-			}
+			n.reap()
 			return
 		case r.Error != "":
 			done(errors.New(r.Error))
-		case r.Ready != nil && len(files) == 2 && waiting:
-			n.pid = r.Ready.PID
-			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: r.Ready.Plan, Way: r.Ready.Way}
+		case r.Spaces && len(files) == 2 && n.at == nil && waiting:
+			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: n.Plan}
+			close(n.spaces)
+		case r.Ready != nil && n.at != nil && waiting:
+			n.pid, n.at.Way = r.Ready.PID, r.Ready.Way
+			if r.Ready.Plan != nil {
+				n.at.Plan = r.Ready.Plan
+			}
 			done(nil)
 		case r.Event != nil && events != nil:
 			events(*r.Event)
 		}
 	}
+}
+
+// reap waits for the end of the gateway.
+func (n *Network) reap() {
+	for n.child != 0 {
+		if _, err := unix.Wait4(n.child, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// Spaces waits for the sandbox's namespaces: the owner of its network, and the
+// network, which is empty yet. No program may run in it until Ready has returned.
+func (n *Network) Spaces() (userNS, netNS *os.File, err error) {
+	<-n.spaces
+	if n.at == nil {
+		return nil, nil, n.err
+	}
+	return n.at.UserNS, n.at.NetNS, nil
 }
 
 // Ready waits until the sandbox's network stands and gives what the launcher

@@ -18,7 +18,8 @@ import (
 //	supervisor                         gateway
 //	Request{attach} + memfd(Setup)
 //	  + sockets of published ports ->
-//	                               <-  Reply{ready} + descriptors U1, S      (or an error)
+//	                               <-  Reply{spaces} + descriptors U1, S     (or an error)
+//	                               <-  Reply{ready}                          (or an error)
 //	                               <-  Reply{event}                          (each refusal, once)
 //	(closes)                           takes the sandbox's link away; with the last one, ends
 //
@@ -68,9 +69,12 @@ type ListenAt struct {
 // Reply is a message from the gateway.
 type Reply struct {
 	// Welcome answers who came over the door, before all else.
-	Welcome bool   `json:"welcome,omitempty"`
-	Ready   *Ready `json:"ready,omitempty"`
-	Event   *Event `json:"event,omitempty"`
+	Welcome bool `json:"welcome,omitempty"`
+	// Spaces brings the namespaces, before anything is in them: the sandbox can be
+	// made meanwhile.
+	Spaces bool   `json:"spaces,omitempty"`
+	Ready  *Ready `json:"ready,omitempty"`
+	Event  *Event `json:"event,omitempty"`
 	// Totals answers a totals request, over as many messages as it takes; the
 	// last has Done.
 	Totals []Total `json:"totals,omitempty"`
@@ -82,7 +86,8 @@ type Reply struct {
 
 // Ready says how the sandbox's network came out.
 type Ready struct {
-	Plan *Plan `json:"plan"`
+	// Plan is what a named network came to; others are as foreseen.
+	Plan *Plan `json:"plan,omitempty"`
 	// PID is the gateway process.
 	PID int `json:"pid"`
 	// Way is how packets leave: tap or packet for the userspace stack, which takes them

@@ -30,8 +30,6 @@ type network struct {
 	config *netsetup.Config
 	at     *netsetup.Network
 	joined *netsetup.Attached // that of another sandbox
-	// memo is for those who join this one.
-	memo []byte
 	// facts are what others can find of it (running.State.Network).
 	facts map[string]string
 	reports
@@ -122,26 +120,35 @@ func foresee(out io.Writer, b *sandbox.Bundle, config *netsetup.Config) error {
 	return plan.Describe(out, config)
 }
 
-// join waits until the network is there and hands it to the launcher.
-func (n *network) join(o *sandbox.Options, terminal bool) error {
+// join hands the launcher the namespaces as soon as they are there. The sandbox sets itself up while the gateway
+// fills them, and its program waits until the network stands.
+func (n *network) join(o *sandbox.Options, p *presence) error {
 	if n.joined != nil {
 		o.ParentUserNS, o.NetNS = n.joined.UserNS, n.joined.NetNS
+		p.tell(n.facts, n.joined)
 		return nil
 	}
 	if n.at == nil {
 		return nil
 	}
-	n.hold(terminal)
-	at, err := n.at.Ready()
-	if err != nil {
+	n.hold(p.plan.HasTerminal())
+	var err error
+	if o.ParentUserNS, o.NetNS, err = n.at.Spaces(); err != nil {
 		return withHint(err)
 	}
-	o.ParentUserNS, o.NetNS = at.UserNS, at.NetNS
-	if n.memo, err = at.Memo(); err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	n.facts = map[string]string{
-		factGateway: strconv.Itoa(n.at.PID()), factAddress: at.Plan.Addr4.String(), factAddress6: at.Plan.Addr6.String(), "way": at.Way,
+	ready := o.Ready
+	o.Ready = func() error {
+		at, err := n.at.Ready()
+		if err != nil {
+			return withHint(err)
+		}
+		p.tell(map[string]string{
+			factGateway: strconv.Itoa(n.at.PID()), factAddress: at.Plan.Addr4.String(), factAddress6: at.Plan.Addr6.String(), "way": at.Way,
+		}, at)
+		if ready != nil {
+			return ready()
+		}
+		return nil
 	}
 	return nil
 }

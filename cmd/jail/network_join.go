@@ -38,10 +38,11 @@ func (n *network) joinNetwork(b *sandbox.Bundle) error {
 		return fmt.Errorf("%s%w", place, err)
 	}
 	defer func() { _ = space.Close() }()
-	if n.memo, err = memoOf(box); err != nil {
+	memo, err := memoOf(box)
+	if err != nil {
 		return withHint(fmt.Errorf("%s%w", place, err))
 	}
-	if n.joined, err = netsetup.Join(box.Name, space, n.memo); err != nil {
+	if n.joined, err = netsetup.Join(box.Name, space, memo); err != nil {
 		return withHint(fmt.Errorf("%s%w", n.config.Origin("name"), err))
 	}
 	p := n.joined.Plan

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"jail/netsetup"
 	"jail/sandbox"
 	"jail/sandbox/running"
 )
@@ -33,10 +34,9 @@ type presence struct {
 	entry *running.Entry
 	mu    sync.Mutex // entry, state and log, once the sandbox runs
 	// log is what the network has refused, for `jail net log`; early is what came before others could find it.
-	log   *os.File
-	early []byte
-	// memo is of the network, for those who join it.
-	memo []byte
+	log     *os.File
+	early   []byte
+	network *netsetup.Attached // for those who join it
 }
 
 // logLabel is what the supervisor keeps the log of the network under, a JSON object a line.
@@ -86,11 +86,11 @@ func (a *app) announce(spec *specs.Spec, plan *sandbox.Plan) (*presence, error) 
 	return p, nil
 }
 
-// tell adds to what others find of the network, and what they need to join it. Preconditions: the sandbox has
-// not been started.
-func (p *presence) tell(facts map[string]string, memo []byte) {
+// tell adds to what others find of the network, and what they need to join it. Preconditions: nothing has been told
+// of the sandbox itself.
+func (p *presence) tell(facts map[string]string, network *netsetup.Attached) {
 	maps.Copy(p.state.Network, facts)
-	p.memo = memo
+	p.network = network
 }
 
 // started tells of the sandbox, which sets itself up meanwhile. That nobody finds it is no reason to end it.
@@ -108,8 +108,12 @@ func (p *presence) started(proc *sandbox.Process) {
 		p.a.verbose("%v", err)
 		return
 	}
-	if p.memo != nil {
-		if err := p.entry.Keep(networkLabel, p.memo); err != nil {
+	if p.network != nil {
+		memo, err := p.network.Memo()
+		if err == nil {
+			err = p.entry.Keep(networkLabel, memo)
+		}
+		if err != nil {
 			p.a.verbose("nobody can join this sandbox's network: %v", err)
 		}
 	}

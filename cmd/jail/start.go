@@ -79,14 +79,13 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 		told.status.started(&presence.state)
 	}
 	network.logTo(presence.record)
-	if err := network.join(&options, plan.HasTerminal()); err != nil {
-		return err
-	}
-	presence.tell(network.facts, network.memo)
-	lap("waited for the network")
 	if err := session.options(&options); err != nil {
 		return err
 	}
+	if err := network.join(&options, presence); err != nil {
+		return err
+	}
+	lap("waited for the network's namespaces")
 	begun := time.Now()
 	streams := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	status, err := plan.Run(options, streams, func(text string) { a.err.line(yellow, "jail:", text, "") })

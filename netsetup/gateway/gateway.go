@@ -91,14 +91,14 @@ func (g *gateway) memberAddrs(name string) []netip.Addr {
 	return nil
 }
 
-// attach makes a sandbox's namespace and connects it.
-func (g *gateway) attach(s *netsetup.Setup, files []*os.File, send func(netsetup.Event)) (*member, error) {
+// attach makes a sandbox's namespace, which it tells of at once, and connects it.
+func (g *gateway) attach(s *netsetup.Setup, files []*os.File, out *sender) (*member, error) {
 	policy, err := egress.Compile(s.Config.Egress)
 	if err != nil {
 		return nil, err
 	}
 	m := &member{g: g, name: s.Sandbox, config: s.Config, policy: policy}
-	m.reports.send = send
+	m.reports.send = func(e netsetup.Event) { _ = out.send(netsetup.Reply{Event: &e}) }
 	if err := g.admit(m, s); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (g *gateway) attach(s *netsetup.Setup, files []*os.File, send func(netsetup
 	if err := m.listen(s, files); err != nil {
 		return fail(err)
 	}
-	if err := g.connectMember(m, s.Group); err != nil {
+	if err := g.connectMember(m, s.Group, out); err != nil {
 		return fail(err)
 	}
 	m.servePublished()
@@ -180,7 +180,7 @@ func (g *gateway) fits(m *member, s *netsetup.Setup) error {
 
 // connectMember makes the namespaces (both at once: each takes the kernel a
 // millisecond) and the links.
-func (g *gateway) connectMember(m *member, group int) error {
+func (g *gateway) connectMember(m *member, group int, out *sender) error {
 	type made struct {
 		s   *link.Space
 		err error
@@ -188,6 +188,9 @@ func (g *gateway) connectMember(m *member, group int) error {
 	inner := make(chan made, 1)
 	go func() {
 		s, err := link.NewSpace()
+		if err == nil {
+			err = out.send(netsetup.Reply{Spaces: true}, g.user, s.File)
+		}
 		inner <- made{s, err}
 	}()
 	err := g.prepare()

@@ -186,7 +186,7 @@ func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 		}
 		s.g = g
 	}
-	m, err := s.g.attach(setup, files[1:], func(e netsetup.Event) { _ = out.send(netsetup.Reply{Event: &e}) })
+	m, err := s.g.attach(setup, files[1:], out)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,11 @@ func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 		s.g.detach(m)
 		return nil, err
 	}
-	return m, out.send(netsetup.Reply{Ready: &netsetup.Ready{Plan: m.plan, PID: os.Getpid(), Way: s.g.way}}, s.g.user, m.space.File)
+	ready := &netsetup.Ready{PID: os.Getpid(), Way: s.g.way}
+	if s.g.shared {
+		ready.Plan = m.plan
+	}
+	return m, out.send(netsetup.Reply{Ready: ready})
 }
 
 // serveWatch answers one looker-on until it leaves.

@@ -66,11 +66,8 @@ func (s *Space) open() error {
 		return fmt.Errorf("netlink socket: %w", err)
 	}
 	s.File, s.nl = f, nl
-	lo, err := nl.LinkByName("lo")
-	if err == nil {
-		err = nl.LinkSetUp(lo)
-	}
-	if err != nil {
+	// LOOPBACK_IFINDEX (include/net/flow.h): it is the first link of every namespace.
+	if err := nl.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1}}); err != nil {
 		return fmt.Errorf("bring up the loopback: %w", err)
 	}
 	return nil
