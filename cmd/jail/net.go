@@ -61,7 +61,7 @@ func (c *netLogCmd) Run(a *app) error {
 	for {
 		ended := c.Follow && box.Wait(200*time.Millisecond)
 		if log == nil {
-			if log, err = box.Open(logLabel); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if log, err = box.OpenFile(logLabel); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
 		}

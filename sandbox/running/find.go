@@ -234,10 +234,17 @@ func (b *Sandbox) await(which int, limit time.Duration) bool {
 	}
 }
 
-// Open opens what the supervisor keeps under a label: Entry.Keep, Entry.KeepFile. Where it keeps nothing, the error is
+// Open opens what the supervisor keeps under a label, see Entry.Keep. Where it keeps nothing, the error is
 // os.ErrNotExist.
 func (b *Sandbox) Open(label string) (*os.File, error) {
-	f, ok := b.supervisor.memfd(labelFile(label), 0)
+	return b.open(label, sealed) // what is not sealed yet may be half written
+}
+
+// OpenFile opens what the supervisor goes on writing to, see Entry.KeepFile.
+func (b *Sandbox) OpenFile(label string) (*os.File, error) { return b.open(label, 0) }
+
+func (b *Sandbox) open(label string, seals int) (*os.File, error) {
+	f, ok := b.supervisor.memfd(labelFile(label), seals)
 	if !ok {
 		return nil, fmt.Errorf("the sandbox %s keeps no %s: %w", b.Name, label, os.ErrNotExist)
 	}

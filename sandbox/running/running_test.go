@@ -267,7 +267,11 @@ func TestKeeps(t *testing.T) {
 	}
 	defer box.Close()
 	for label, want := range map[string]string{"spec": "{}", "log": "a line\n"} {
-		f, err := box.Open(label)
+		open := box.OpenFile
+		if label == "spec" {
+			open = box.Open
+		}
+		f, err := open(label)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,6 +281,10 @@ func TestKeeps(t *testing.T) {
 		if string(text[:n]) != want {
 			t.Errorf("%s holds %q, want %q", label, text[:n], want)
 		}
+	}
+	// What is still being written is not there yet for somebody who wants the whole.
+	if _, err := box.Open("log"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not sealed: %v", err)
 	}
 	if _, err := box.Open("nothing"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open of what is not kept: %v", err)
