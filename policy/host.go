@@ -186,7 +186,7 @@ func (OSFS) Lstat(path string) (FileStat, error) {
 }
 
 func fileStat(st *syscall.Stat_t) FileStat {
-	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, Links: uint64(st.Nlink), UID: st.Uid}
+	return FileStat{Mode: fileMode(st.Mode), Dev: st.Dev, Ino: st.Ino, Rdev: st.Rdev, Links: uint64(st.Nlink), UID: st.Uid} //nolint:unconvert // 32 bits on arm64
 }
 
 func fileMode(m uint32) fs.FileMode {
