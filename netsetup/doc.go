@@ -26,7 +26,8 @@
 // The kernel forwards. A host process with root's capabilities makes up0 and starts
 // the gateway in U1; nftables rules in G hand the first packet of each flow to the
 // gateway, which asks the same policy. What is on the host goes with G or with the host
-// process's netlink socket.
+// process's netlink socket; what CNI plugins have done is undone by them. Where a program (pasta,
+// slirp4netns) is at the end of up0, the gateway itself starts it, as an ordinary user too.
 //
 // # Packages
 //

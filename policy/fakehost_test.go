@@ -295,13 +295,6 @@ func fakeHost(_ testing.TB, files map[string]string) *Host {
 	}
 }
 
-// allFeatures lets a test resolve what this build cannot run yet.
-func allFeatures(t testing.TB) {
-	saved := notYet
-	notYet = nil
-	t.Cleanup(func() { notYet = saved })
-}
-
 // resolveText resolves one profile in the working directory.
 func resolveText(t testing.TB, text string, overrides ...Override) *Resolved {
 	t.Helper()

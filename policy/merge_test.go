@@ -271,7 +271,6 @@ func allows(r *Resolved, call string) bool {
 
 // TestEgressMerge: a later file's rules come first.
 func TestEgressMerge(t *testing.T) {
-	allFeatures(t)
 	r := chain(t, `network: {mode: veth, egress: [{allow: "a.org:443"}, {allow: "b.org"}]}`, `
 without: {egress: ["b.org"]}
 network: {egress: [{deny: "a.org"}, {allow: "c.org"}]}

@@ -281,7 +281,7 @@ type NetworkSection struct {
 	Bridge    Text              `key:"bridge" as:"word" doc:"Root only: the bridge of the host to connect to."`
 	MACVLAN   Text              `key:"macvlan" as:"word" doc:"Root only: the link of the host to put a macvlan on."`
 	IPVLAN    Text              `key:"ipvlan" as:"word" doc:"Root only: the link of the host to put an ipvlan on."`
-	CNI       Text              `key:"cni" as:"word" doc:"Root only: the CNI network to join."`
+	CNI       Text              `key:"cni" as:"word" doc:"Root only: the CNI network, of those in /etc/cni/net.d, to be attached to."`
 	MAC       Text              `key:"mac" as:"word" doc:"The hardware address inside."`
 	MTU       Number            `key:"mtu" doc:"The largest packet, 1280 to 65520. Default: 65520."`
 }

@@ -142,7 +142,6 @@ func documentKeys(t *testing.T) []string {
 // TestProjectTightens: what a project file without approval does to a profile.
 // Each case is seen without the file first, as the control.
 func TestProjectTightens(t *testing.T) {
-	allFeatures(t)
 	entry := func(r *Resolved, p string) string {
 		for _, e := range r.Filesystem {
 			if e.Path == p {

@@ -79,9 +79,6 @@ func (r *resolver) projectLimits() {
 		r.atMost(&l.Swap, r.number(in.Swap, key+"swap", parseLimitSize))
 		r.atMost(&l.CPUQuota, r.number(in.CPU, key+"cpu", parseCPU))
 		r.atMost(&l.Pids, r.number(in.Pids, key+"pids", func(s string) (int64, *varError) { return parseCount(s, "processes") }))
-		if in.Origin.File != "" && l.Any() {
-			r.available("limits", in.Origin)
-		}
 		// What the profile wants below its own limit moves along with it.
 		if l.MemoryHigh.Set {
 			r.atMost(&l.MemoryHigh, l.Memory)

@@ -39,7 +39,6 @@ func (r *resolver) network() {
 	r.links(n, &in)
 	r.needsVeth(n, &in)
 	r.projectEgress(n)
-	r.networkFeatures(n)
 	if n.Mode.V == "veth" && !in.Egress.Set && len(n.Publish) == 0 && !n.Name.Set {
 		r.warn(n.Mode.Origin, "network.mode", "veth without egress rules reaches nothing",
 			"write 'egress: [{allow: NAME:PORT}]', or 'egress: []' when that is what you want")
@@ -75,16 +74,6 @@ func (r *resolver) deadCapabilities() {
 			r.warn(c.Origin, "capabilities", c.Name+" has no effect with network.mode: "+r.out.Network.Mode.V+", where no program has power over its network",
 				"take it out; ping and ports below 1024 need no capability there")
 		}
-	}
-}
-
-// networkFeatures refuses what this build cannot do yet.
-func (r *resolver) networkFeatures(n *Network) {
-	if n.Mode.V != "veth" {
-		return
-	}
-	if n.CNI.Set && !r.hasProblemAt(n.CNI.Origin) {
-		r.available("network.cni", n.CNI.Origin)
 	}
 }
 

@@ -52,7 +52,6 @@ func TestSpreadIDs(t *testing.T) {
 
 // TestLimits has the values of `limits`.
 func TestLimits(t *testing.T) {
-	allFeatures(t)
 	r := resolveText(t, `version: 1
 limits:
   memory: 4G
@@ -90,7 +89,6 @@ limits:
 
 // TestNetwork has the values of `network`.
 func TestNetwork(t *testing.T) {
-	allFeatures(t)
 	r := resolveText(t, `version: 1
 network:
   mode: veth

@@ -162,9 +162,9 @@ func (g *gateway) fits(m *member, s *netsetup.Setup) error {
 			return fail("a sandbox named %s is in it already\nrun this one with another --name", m.name)
 		}
 	}
-	if have := g.asked; have.Way() != s.Config.Way() || have.Bridge+have.MACVLAN+have.IPVLAN != s.Config.Bridge+s.Config.MACVLAN+s.Config.IPVLAN ||
+	if have := g.asked; have.Way() != s.Config.Way() || have.Bridge+have.MACVLAN+have.IPVLAN+have.CNI != s.Config.Bridge+s.Config.MACVLAN+s.Config.IPVLAN+s.Config.CNI ||
 		!slices.Equal(have.Address, s.Config.Address) {
-		return fail("its way out is another, as the first sandbox in it has asked for it\ngive all of its sandboxes the same uplink, bridge, macvlan, ipvlan and address")
+		return fail("its way out is another, as the first sandbox in it has asked for it\ngive all of its sandboxes the same uplink, bridge, macvlan, ipvlan, cni and address")
 	}
 	if s.Config.MTU != 0 && s.Config.MTU != g.plan.MTU {
 		return fail("its mtu is %d, as the first sandbox in it has set it, not %d\ngive all of its sandboxes the same mtu", g.plan.MTU, s.Config.MTU)

@@ -20,7 +20,6 @@ import (
 // makeLink makes the way out that a configuration asks for, with one end in a
 // namespace. The link goes with that namespace.
 func makeLink(c *netsetup.Config, netns *os.File) (*netsetup.Uplink, func(), error) {
-	nothing := func() {}
 	switch {
 	case c.Bridge != "":
 		up, err := onBridge(c, netns)
@@ -208,7 +207,6 @@ var (
 
 // behindNAT makes a link of the gateway's own, with the host's addresses in front of it.
 func behindNAT(c *netsetup.Config, netns *os.File) (*netsetup.Uplink, func(), error) {
-	nothing := func() {}
 	if !forwards("ipv4/conf/all/forwarding") {
 		return nil, nothing, fmt.Errorf("%snetwork uplink nat: this host forwards no packets\n'sysctl -w net.ipv4.ip_forward=1' lets it; uplink: builtin needs no forwarding", c.Origin("uplink"))
 	}

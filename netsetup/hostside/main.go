@@ -9,7 +9,6 @@ package hostside
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -52,11 +51,12 @@ func Main() int {
 	if err != nil {
 		return fail(err)
 	}
-	undo := serve(c.(*net.UnixConn))
+	undo, done := serve(c.(*net.UnixConn))
 	// An end of the socket that the gateway reads: without this process there is no
 	// gateway either.
 	_ = gateway.Wait()
 	undo()
+	done()
 	c.Close()
 	return 0
 }
@@ -87,22 +87,23 @@ func startGateway(host *os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// serve answers the gateway's request, and gives what undoes it.
-func serve(c *net.UnixConn) (undo func()) {
-	undo = func() {}
+// serve answers the gateway's request, and gives what undoes it. The gateway's namespace is held
+// until then: plugins look into it.
+func serve(c *net.UnixConn) (undo, done func()) {
+	undo = nothing
 	var req netsetup.Request
 	files, err := netsetup.Receive(c, &req)
-	defer func() {
+	done = func() {
 		for _, f := range files {
 			f.Close()
 		}
-	}()
+	}
 	if err != nil {
-		return undo // the gateway has ended
+		return undo, done // the gateway has ended
 	}
 	if req.Op != "uplink" || len(files) != 2 {
 		_ = netsetup.Send(c, netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
-		return undo
+		return undo, done
 	}
 	up, undo, err := answer(files[0], files[1])
 	if err == nil {
@@ -110,14 +111,16 @@ func serve(c *net.UnixConn) (undo func()) {
 	}
 	if err != nil {
 		undo()
-		undo = func() {}
+		undo = nothing
 		_ = netsetup.Send(c, netsetup.Reply{Error: err.Error()})
 	}
-	return undo
+	return undo, done
 }
 
+// nothing undoes what was not done.
+func nothing() {}
+
 func answer(setup, netns *os.File) (*netsetup.Uplink, func(), error) {
-	nothing := func() {}
 	s := &netsetup.Setup{}
 	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(setup, 0, maxSetup), maxSetup))
 	if err == nil {
@@ -127,7 +130,8 @@ func answer(setup, netns *os.File) (*netsetup.Uplink, func(), error) {
 		return nil, nothing, fmt.Errorf("setup message: %w", err)
 	}
 	if s.Config.CNI != "" {
-		return nil, nothing, errors.New("network cni: not supported yet\ntake the key out of the profile")
+		// Its plugins need at the end what they need now.
+		return onCNI(&s.Config, netns)
 	}
 	up, undo, err := makeLink(&s.Config, netns)
 	if err == nil {

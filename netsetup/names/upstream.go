@@ -82,7 +82,7 @@ func (u *Upstream) Ask(ctx context.Context, name string, kind uint16) (*dns.Msg,
 	q := new(dns.Msg)
 	q.SetQuestion(name, kind)
 	q.SetEdns0(1232, false) // fits a packet on every path (RFC 9715)
-	var last error
+	last := errors.New("no resolver is known")
 	for range 2 {
 		for _, s := range u.servers {
 			m, err := u.exchange(ctx, q, s)
