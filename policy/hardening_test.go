@@ -2,9 +2,11 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -350,5 +352,75 @@ func TestControlGroups(t *testing.T) {
 		if _, err := p.Resolve(h); err == nil || !strings.Contains(err.Error(), "would let the program leave its control group") {
 			t.Errorf("%s writable: %v", dir, err)
 		}
+	}
+}
+
+// faultyFS is a file system in which some paths cannot be looked at.
+type faultyFS struct {
+	fakeFS
+	faults map[string]error // by path, for lstat and the list of a directory alike
+}
+
+func (f faultyFS) Lstat(p string) (FileStat, error) {
+	for at, err := range f.faults {
+		if under(p, at) && p != at || p == at && !errors.Is(err, fs.ErrPermission) {
+			return FileStat{}, err
+		}
+	}
+	return f.fakeFS.Lstat(p)
+}
+
+func (f faultyFS) ReadDir(p string) ([]string, error) {
+	if err := f.faults[p]; err != nil {
+		return nil, err
+	}
+	return f.fakeFS.ReadDir(p)
+}
+
+// TestWhatCannotBeSeen: a path that cannot be looked at is no path that is not there. The program may be the one who
+// closed a directory, in an earlier run, and opens it again in this one.
+func TestWhatCannotBeSeen(t *testing.T) {
+	for _, c := range []struct {
+		name, files string
+		faults      map[string]error
+		hidden      string // or
+		problem     string
+	}{
+		{"a pattern, closed on the way", `{path: "~/work", mode: rw}, {path: "~/work/**/.env", hide: true}`,
+			map[string]error{"/home/user/work/app": syscall.EACCES}, "/home/user/work/app /home/user/work/lib/.env", ""},
+		{"a pattern of one component, closed on the way", `{path: "~/work", mode: rw}, {path: "~/work/*/.env", hide: true}`,
+			map[string]error{"/home/user/work/app": syscall.EACCES}, "/home/user/work/app /home/user/work/lib/.env", ""},
+		{"a pattern below a closed directory", `{path: "~/work", mode: rw}, {path: "~/work/app/*.key", hide: true}`,
+			map[string]error{"/home/user/work/app": syscall.EACCES}, "/home/user/work/app", ""},
+		{"a pattern, broken on the way", `{path: "~/work", mode: rw}, {path: "~/work/**/.env", hide: true}`,
+			map[string]error{"/home/user/work/app": syscall.EIO}, "", "/home/user/work/app cannot be looked at: input/output error"},
+		{"a hidden path, broken", `{path: "~/work", mode: rw}, {path: "~/work/app/.env", hide: true}`,
+			map[string]error{"/home/user/work/app/.env": syscall.ENOMEM}, "", "/home/user/work/app/.env cannot be looked at: cannot allocate memory"},
+		{"jail's profiles, closed", `{path: "~", mode: rw}`,
+			map[string]error{"/home/user/.config": syscall.EACCES}, "", "/home/user holds jail's profiles, and /home/user/.config/jail cannot be looked at: permission denied"},
+		{"jail's state, closed", `{path: "~", mode: ro}`,
+			map[string]error{"/home/user/.local": syscall.EACCES}, "", "/home/user holds jail's state and the homes of other sandboxes, and /home/user/.local/state/jail cannot be looked at: permission denied"},
+		{"jail's profiles, closed and not shown", `{path: "~/work", mode: rw}`,
+			map[string]error{"/home/user/.config": syscall.EACCES}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nfilesystem: [" + c.files + "]\n"})
+			p, err := Load("p.yaml", h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.FS = faultyFS{h.FS.(fakeFS), c.faults}
+			r, err := p.Resolve(h)
+			switch {
+			case c.problem != "":
+				if err == nil || !strings.Contains(err.Error(), c.problem) {
+					t.Errorf("got %v, want %q", err, c.problem)
+				}
+			case err != nil:
+				t.Error(err)
+			case hiddenPaths(r) != c.hidden:
+				t.Errorf("hidden %q, want %q", hiddenPaths(r), c.hidden)
+			}
+		})
 	}
 }

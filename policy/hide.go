@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // maxListed bounds how many names a pattern may make jail look at.
@@ -251,6 +252,8 @@ func (g *globber) expand(dir string, pattern []string) {
 	if head != "**" && !isPattern(head) {
 		if s := g.view.resolve(join(dir, head), len(rest) > 0); g.there(s) {
 			g.expand(s.path, rest)
+		} else if g.closed(s) {
+			g.expand(s.path, nil)
 		}
 		return
 	}
@@ -266,15 +269,25 @@ func (g *globber) expand(dir string, pattern []string) {
 		case head == "**":
 			// Links are not followed: what they lead to is found under its own name,
 			// and a loop would never end.
-			if s := g.view.resolve(p, false); g.there(s) && s.dir && !g.isLink(s) {
+			if s := g.view.resolve(p, false); g.closed(s) {
+				g.expand(p, nil)
+			} else if g.there(s) && s.dir && !g.isLink(s) {
 				g.expand(p, pattern)
 			}
 		default:
-			if s := g.view.resolve(p, true); g.there(s) && s.dir {
+			if s := g.view.resolve(p, true); g.closed(s) {
+				g.expand(s.path, nil)
+			} else if g.there(s) && s.dir {
 				g.expand(s.path, rest)
 			}
 		}
 	}
+}
+
+// closed tells whether jail may not look at a spot. The program might: it can open its user's own directories again, and
+// one that it may not list it may still go through. So what is there counts as a match, and is covered as a whole.
+func (g *globber) closed(s spot) bool {
+	return !s.exists && s.host != "" && errors.Is(g.view.look.lstat(s.host).err, syscall.EACCES)
 }
 
 // there tells whether the program will find something at a spot: what is there
@@ -311,11 +324,13 @@ func (g *globber) list(dir string) []string {
 		return nil
 	}
 	for _, h := range cover.hosts(nil, dir) {
-		// A directory that cannot be read shows the program nothing either.
 		got, err := g.view.look.fs.ReadDir(h)
 		if err == nil {
 			names = append(names, got...)
+		} else if errors.Is(err, syscall.EACCES) {
+			g.expand(dir, nil) // as a spot that is closed
 		}
+		g.view.look.doubt(h, err)
 	}
 	for p := range g.view.entries {
 		if p != dir && under(p, dir) {

@@ -16,6 +16,8 @@ type lookup struct {
 	seen map[string]*looked
 	slab []looked // for seen, to be taken
 	dirs map[string][]string
+	// unseen is the first path that could not be looked at, see doubt.
+	unseen *pathError
 }
 
 type looked struct {
@@ -40,7 +42,17 @@ func (l *lookup) lstat(p string) *looked {
 		r.target, r.err = l.fs.Readlink(p)
 	}
 	l.seen[p] = r
+	l.doubt(p, r.err)
 	return r
+}
+
+// doubt remembers a failure that tells neither that nothing is there nor that the caller may not look. What jail has
+// not seen it can neither hide nor protect, so Resolve takes it for a problem.
+func (l *lookup) doubt(p string, err error) {
+	if l.unseen != nil || err == nil || missing(err) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENAMETOOLONG) {
+		return
+	}
+	l.unseen = &pathError{p, err}
 }
 
 // readDir keeps listings: several device sets look in /dev.
@@ -55,6 +67,7 @@ func (l *lookup) readDir(dir string) ([]string, error) {
 		}
 		l.dirs[dir] = names
 	}
+	l.doubt(dir, err)
 	return names, err
 }
 

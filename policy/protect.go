@@ -78,7 +78,11 @@ func (h *Host) own() []ownDir {
 func (t *tree) protect() {
 	for _, d := range t.r.own() {
 		f := t.r.look.walk(d.path)
-		if f.err != nil && (d.file || !f.missing()) {
+		if f.err != nil && !f.missing() {
+			t.unprotected(d, f)
+			continue
+		}
+		if f.err != nil && d.file {
 			continue
 		}
 		if t.replaceable(d, f) {
@@ -90,6 +94,20 @@ func (t *tree) protect() {
 	}
 	t.protectLayers()
 	t.protectCgroups()
+}
+
+// unprotected refuses what shows a directory of jail's that cannot be looked at. The program may be the one who closed
+// the way to it, in an earlier run, and opens it again in this one.
+func (t *tree) unprotected(d ownDir, f found) {
+	for _, i := range t.shown() {
+		for _, src := range i.hosts(nil, i.Path) {
+			if (under(f.path, src) || under(src, f.path)) && (i.Kind == KindRW || d.how == "hide") {
+				o, key := i.sourceOrigin()
+				t.r.fail(o, key, printable(i.wanted)+" holds "+d.reason+", and "+printable(d.path)+" cannot be looked at: "+reason(f.err),
+					"let yourself into the directories above it again, with chmod u+rwx")
+			}
+		}
+	}
 }
 
 // protectCgroups keeps the machine's control groups read-only. Where a subtree

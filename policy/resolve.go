@@ -33,6 +33,9 @@ func (p *Profile) Resolve(h *Host) (*Resolved, error) {
 	r.capabilities()
 	r.deadCapabilities()
 	r.syscalls()
+	if u := r.look.unseen; u != nil {
+		r.fail(Origin{}, "", printable(u.path)+" cannot be looked at: "+reason(u.err), "what jail cannot see it can neither hide nor protect")
+	}
 	if len(r.problems) > 0 {
 		r.sortProblems()
 		return nil, r.problems

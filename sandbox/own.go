@@ -51,9 +51,6 @@ func (c *compiler) protectOwn() error {
 func (c *compiler) protect(own OwnPath) error {
 	host, mode, links, err := follow(c.facts.Files, own.Path)
 	missing := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
-	if err != nil && !missing {
-		return nil // out of the caller's own reach, and so of the program's
-	}
 	at := make([]string, 0, len(c.tree.mounts))
 	for p := range c.tree.mounts {
 		at = append(at, p)
@@ -63,6 +60,14 @@ func (c *compiler) protect(own OwnPath) error {
 		cv := c.tree.mounts[p]
 		for _, h := range cv.hosts {
 			writable := cv.writable && (cv.upper == "" || cv.upper == h) && !(p == "/" && c.spec.Root.Readonly)
+			if err != nil && !missing {
+				// The program may have closed the way to it, in an earlier run, and would open it again in this one.
+				if (isUnder(host, h) || isUnder(h, host)) && (writable || own.Hidden) {
+					return c.fail("/mounts", "mount at "+p, fmt.Errorf("holds %s, and %s cannot be looked at: %w", own.What, host, err),
+						"let yourself into the directories above it again, with chmod u+rwx")
+				}
+				continue
+			}
 			if err := c.protectFrom(own, host, mode, links, missing, shownTree{p, h, cv, writable}); err != nil {
 				return err
 			}

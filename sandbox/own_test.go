@@ -103,6 +103,14 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 			f["/home/ann/.config"], f["/data/conf/jail/p.yaml"] = "-> /data/conf", "file"
 			mountOf("/home/ann", "/tmp")(b, f)
 		}, "the program could replace the symbolic link /home/ann/.config"},
+		{"profiles that cannot be looked at", func(b *Bundle, f fakeFiles) {
+			f["/home/ann/.config/jail"] = "closed"
+			mountOf("/home/ann", "/tmp")(b, f)
+		}, "mount at /tmp: holds jail's profiles, and /home/ann/.config/jail cannot be looked at: permission denied"},
+		{"state that cannot be looked at", func(b *Bundle, f fakeFiles) {
+			f["/home/ann/.local/state/jail"] = "closed"
+			mountOf("/home/ann", "/tmp", "ro")(b, f)
+		}, "mount at /tmp: holds jail's state, and /home/ann/.local/state/jail cannot be looked at: permission denied"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if plan, err := hostileBundle(c.change); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -123,6 +131,10 @@ func TestBundlesThatAreHarmless(t *testing.T) {
 		"one persistent home":            mountOf("/home/ann/.local/state/jail/home/web", "/tmp"),
 		"profiles read-only":             mountOf("/home/ann/.config/jail", "/tmp", "ro"),
 		"a writable folder without them": mountOf("/home/ann/doc", "/tmp"),
+		"closed, and not shown": func(b *Bundle, f fakeFiles) {
+			f["/home/ann/.config/jail"] = "closed"
+			mountOf("/home/ann/doc", "/tmp")(b, f)
+		},
 	} {
 		plan, err := hostileBundle(change)
 		if err != nil {
