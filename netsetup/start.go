@@ -343,8 +343,12 @@ func (n *Network) Close() {
 			return
 		}
 		// Shut down rather than closed, so that receive can see it end.
+		down := errors.New("no descriptor")
 		if raw, err := n.control.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+			_ = raw.Control(func(fd uintptr) { down = unix.Shutdown(int(fd), unix.SHUT_WR) })
+		}
+		if down != nil {
+			n.control.Close()
 		}
 		<-n.done
 		n.control.Close()

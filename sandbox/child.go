@@ -204,10 +204,14 @@ func reap(program, events, tty uintptr, shared *report) {
 		}
 		for {
 			pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WUNTRACED|unix.WALL, 0, 0, 0)
-			if errno == unix.ECHILD {
+			if errno == unix.EINTR {
+				continue
+			}
+			if errno != 0 { // nobody would hear of the program's end
+				shared.errno = uint32(errno)
 				exit(125)
 			}
-			if errno != 0 || pid == 0 {
+			if pid == 0 {
 				break
 			}
 			if pid != program {

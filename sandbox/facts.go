@@ -34,7 +34,11 @@ type Files interface {
 
 // Gather collects the facts about this machine.
 func Gather() (*Facts, error) {
-	f := &Facts{UID: os.Getuid(), GID: os.Getgid(), Files: hostFiles{}, Landlock: landlockABI(), Streams: standardStreams()}
+	f := &Facts{UID: os.Getuid(), GID: os.Getgid(), Files: hostFiles{}, Streams: standardStreams()}
+	var err error
+	if f.Landlock, err = landlockABI(); err != nil {
+		return nil, err
+	}
 	groups, err := os.Getgroups()
 	if err != nil {
 		return nil, err

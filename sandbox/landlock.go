@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -319,14 +320,18 @@ func (s Stream) rights() uint64 {
 	return rights
 }
 
-// landlockABI is the version of the kernel's interface, 0 for none.
-func landlockABI() int {
-	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
-	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
-	if errno != 0 {
-		return 0
+// landlockABI is the version of the kernel's interface, 0 where it has none or where the filter of a container does not
+// know the call. Another failure says nothing of the kernel, and a profile that prefers this layer must not lose it for
+// that.
+func landlockABI() (int, error) {
+	abi, err := ProbeLandlock()
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPERM):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("ask the kernel for Landlock: landlock_create_ruleset: %w", err)
 	}
-	return int(abi)
+	return abi, nil
 }
 
 // standardStreams looks at descriptors 0, 1 and 2.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"unsafe"
@@ -81,7 +82,7 @@ func (m *memory) keepToItself() (undo func(), err error) {
 		// There are holes in the range, and the failure that says so (ENOMEM) leaves nothing out: madvise(2).
 		_ = madvise(begin, addressSpace-begin, unix.MADV_DONTFORK)
 		for _, c := range m.chunks {
-			_ = madvise(uintptr(unsafe.Pointer(unsafe.SliceData(c))), uintptr(len(c)), unix.MADV_DOFORK)
+			err = errors.Join(err, madvise(uintptr(unsafe.Pointer(unsafe.SliceData(c))), uintptr(len(c)), unix.MADV_DOFORK))
 		}
 	}
 	undo = func() {
@@ -95,10 +96,10 @@ func (m *memory) keepToItself() (undo func(), err error) {
 			first, end = min(first, at), max(end, at+uintptr(len(s)))
 		}
 	}
-	if end == 0 {
-		return undo, nil
+	if end > 0 {
+		err = errors.Join(err, madvise(pageOf(first), end-pageOf(first), unix.MADV_DONTFORK))
 	}
-	return undo, madvise(pageOf(first), end-pageOf(first), unix.MADV_DONTFORK)
+	return undo, err
 }
 
 func pageOf(at uintptr) uintptr { return at &^ uintptr(os.Getpagesize()-1) }

@@ -142,7 +142,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 	undo()
 	if err != nil {
 		proc.events.close()
-		return nil, fmt.Errorf("keep the command line out of the sandbox: %w", err)
+		return nil, fmt.Errorf("part the sandbox's memory from jail's own: madvise: %w", err)
 	}
 	if errno != 0 {
 		proc.events.close()
@@ -250,7 +250,11 @@ func (p *Process) Wait() (Status, error) {
 	} else if s := syscall.Signal(p.killed.Load()); s != 0 {
 		return Status{Code: 128 + int(s), Signal: s, Usage: p.usage}, nil
 	} else if ws.Exited() {
-		return Status{Code: 125}, fmt.Errorf("the sandbox's first process ended without a word, status %d", ws.ExitStatus())
+		cause := fmt.Errorf("it ended without a word, status %d", ws.ExitStatus())
+		if p.shared.errno != 0 {
+			cause = fmt.Errorf("it could not wait for the program: wait4: %w", syscall.Errno(p.shared.errno))
+		}
+		return Status{Code: 125}, &Error{What: "the sandbox's first process", Cause: cause, Exit: 125}
 	}
 	if ws.Signaled() {
 		return Status{Code: 128 + int(ws.Signal()), Signal: ws.Signal(), Usage: p.usage}, nil
@@ -269,8 +273,11 @@ func (p *Process) wait() (ws syscall.WaitStatus, err error) {
 	p.ended.Store(true)
 	for {
 		_, err = syscall.Wait4(p.pid, &ws, 0, &p.usage)
+		if err == nil {
+			return ws, nil
+		}
 		if !errors.Is(err, syscall.EINTR) {
-			return ws, err
+			return ws, &Error{What: "wait for the sandbox's first process", Cause: fmt.Errorf("wait4: %w", err), Exit: 125}
 		}
 	}
 }
