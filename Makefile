@@ -79,6 +79,11 @@ test-net: ## the loads of the network in full: 100 sandboxes at once, 200 kills,
 	@$(MAKE) --no-print-directory build bin/as-user
 	@JAIL_TEST_FULL=1 test/all -v -timeout 20m ./test/net $(GOTEST)
 
+test-faults: ## make every system call of a start fail in turn, with four errnos: about half an hour
+	@test/deps build test
+	@$(MAKE) --no-print-directory build bin/as-user
+	@JAIL_TEST_FULL=1 test/all -v -timeout 3h ./test/faults $(GOTEST)
+
 test-vm: ## run the integration and guest tests in a Debian bookworm virtual machine
 	@test/deps build vm
 	@$(MAKE) --no-print-directory build
