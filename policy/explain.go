@@ -203,6 +203,18 @@ func (e *explainer) identity() {
 	if !p.NoNewPrivileges.Or(true) {
 		lines = append(lines, "set-uid programs work inside")
 	}
+	if p.NoDump.Or(false) {
+		lines = append(lines, "no core file is made of it")
+	}
+	if p.DenyWriteExec.Or(false) {
+		lines = append(lines, "memory that it can write is never executed")
+	}
+	if p.CoreScheduling.Or(false) {
+		lines = append(lines, "alone on its processor cores")
+	}
+	if p.Proc.V == "pid" {
+		lines = append(lines, "/proc shows its own processes and nothing of the kernel")
+	}
 	if p.DieWithParent.Or(true) {
 		lines = append(lines, "until it ends, or what started it does")
 	} else {

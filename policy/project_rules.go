@@ -44,8 +44,12 @@ var tightening = map[string]func(*tightChecker, any){
 			}
 		}
 	},
-	"process.die-with-parent":   func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.die-with-parent") },
-	"process.no-new-privileges": func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.no-new-privileges") },
+	"process.die-with-parent":           func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.die-with-parent") },
+	"process.no-new-privileges":         func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.no-new-privileges") },
+	"process.no-dump":                   func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.no-dump") },
+	"process.memory-deny-write-execute": func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.memory-deny-write-execute") },
+	"process.core-scheduling":           func(c *tightChecker, v any) { c.yes(v.(*Flag), "process.core-scheduling") },
+	"process.proc":                      func(c *tightChecker, v any) { c.only(v.(*Text), "process.proc", "pid") },
 	"enforcement": func(c *tightChecker, v any) {
 		for _, e := range v.(*Map[Text]).Entries {
 			c.only(&e.Value, "enforcement."+e.Key, "require")

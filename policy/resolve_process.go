@@ -41,6 +41,7 @@ func (r *resolver) process() {
 	if !out.NoNewPrivileges.V && r.host.UID != 0 {
 		r.fail(in.NoNewPrivileges.Origin, "process.no-new-privileges", "only root can start a filter of system calls without it (seccomp(2))", "leave it out, or set it to true")
 	}
+	out.NoDump, out.DenyWriteExec, out.CoreScheduling, out.Proc = in.NoDump, in.DenyWriteExec, in.CoreScheduling, in.Proc
 	out.Timeout = r.timeout(in.Timeout, "process.timeout")
 }
 

@@ -441,6 +441,10 @@ type Process struct {
 	DieWithParent   Flag
 	Timeout         Value[time.Duration]
 	NoNewPrivileges Flag
+	NoDump          Flag
+	DenyWriteExec   Flag
+	CoreScheduling  Flag
+	Proc            Text // all, pid
 }
 
 // Enforcement says what to do where a layer cannot be had.

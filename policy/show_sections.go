@@ -277,6 +277,10 @@ func (s *shower) process(p *Process) {
 		s.raw("timeout", p.Timeout.V.String(), p.Timeout.Origin)
 	}
 	s.flag("no-new-privileges", p.NoNewPrivileges)
+	s.flag("no-dump", p.NoDump)
+	s.flag("memory-deny-write-execute", p.DenyWriteExec)
+	s.flag("core-scheduling", p.CoreScheduling)
+	s.text("proc", p.Proc)
 	s.close()
 }
 

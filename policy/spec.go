@@ -40,16 +40,18 @@ type TreeEntry struct {
 // Annotations, all under one prefix: what OCI has no field for. jail understands
 // them when it runs a bundle, other runtimes pass over them.
 const (
-	annotationProfile       = "dev.jail.profile"         // its name
-	annotationOrigins       = "dev.jail.origins"         // JSON object: pointer into the spec to file:line:column
-	annotationEnforcement   = "dev.jail.enforcement"     // JSON object: layer to prefer or off
-	annotationSymlinks      = "dev.jail.symlinks"        // JSON list of {path, target}: links below a mount
-	annotationDieWithParent = "dev.jail.die-with-parent" // true or false
-	annotationTimeout       = "dev.jail.timeout"         // a Go duration
-	annotationTerminal      = "dev.jail.terminal"        // auto, always or never
-	annotationNetwork       = "dev.jail.network"         // JSON object
-	annotationRooms         = "dev.jail.rooms"           // JSON list of {name, path}: folders of helpers outside
-	annotationDesktop       = "dev.jail.desktop"         // JSON object: what those helpers are to connect
+	annotationProfile       = "dev.jail.profile"                   // its name
+	annotationOrigins       = "dev.jail.origins"                   // JSON object: pointer into the spec to file:line:column
+	annotationEnforcement   = "dev.jail.enforcement"               // JSON object: layer to prefer or off
+	annotationSymlinks      = "dev.jail.symlinks"                  // JSON list of {path, target}: links below a mount
+	annotationDieWithParent = "dev.jail.die-with-parent"           // true or false
+	annotationTimeout       = "dev.jail.timeout"                   // a Go duration
+	annotationDenyWriteExec = "dev.jail.memory-deny-write-execute" // true
+	annotationCoreSched     = "dev.jail.core-scheduling"           // true
+	annotationTerminal      = "dev.jail.terminal"                  // auto, always or never
+	annotationNetwork       = "dev.jail.network"                   // JSON object
+	annotationRooms         = "dev.jail.rooms"                     // JSON list of {name, path}: folders of helpers outside
+	annotationDesktop       = "dev.jail.desktop"                   // JSON object: what those helpers are to connect
 )
 
 // compiler carries what the files spec_*.go share while they write one spec.
@@ -108,6 +110,14 @@ func (c *compiler) annotations() {
 	}
 	if t := r.Process.Timeout; t.Set && t.V > 0 {
 		a[annotationTimeout] = t.V.String()
+	}
+	if r.Process.DenyWriteExec.Or(false) {
+		a[annotationDenyWriteExec] = "true"
+		c.origin("/annotations/"+annotationDenyWriteExec, r.Process.DenyWriteExec.Origin)
+	}
+	if r.Process.CoreScheduling.Or(false) {
+		a[annotationCoreSched] = "true"
+		c.origin("/annotations/"+annotationCoreSched, r.Process.CoreScheduling.Origin)
 	}
 	if len(r.Enforcement) > 0 {
 		b := []byte{'{'}

@@ -32,7 +32,7 @@ var procReadonly = []string{
 // concerns the machine and not the program, and what the profile hides.
 func (c *compiler) masks(under *mountTree) {
 	l := c.spec.Linux
-	if c.shows("/proc", under) {
+	if c.shows("/proc", under) && c.r.Process.Proc.V != "pid" { // with pid there is nothing of the kernel to mask
 		l.MaskedPaths = append(l.MaskedPaths, procMasked...)
 		l.ReadonlyPaths = append(l.ReadonlyPaths, procReadonly...)
 	}

@@ -134,7 +134,11 @@ func (c *compiler) entryMount(e *Entry) specs.Mount {
 		if e.Source != "" { // the caller's pid namespace: a new procfs would not be allowed
 			return bindMount(e, "ro", "nosuid", "nodev", "noexec")
 		}
-		return specs.Mount{Type: "proc", Source: "proc", Options: append([]string{"nosuid", "nodev", "noexec"}, e.Options...)}
+		m := specs.Mount{Type: "proc", Source: "proc", Options: append([]string{"nosuid", "nodev", "noexec"}, e.Options...)}
+		if c.r.Process.Proc.V == "pid" {
+			m.Options = append(m.Options, "subset=pid") // Documentation/filesystems/proc.rst
+		}
+		return m
 	case KindDev:
 		return specs.Mount{Type: "tmpfs", Source: "tmpfs",
 			Options: append([]string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}, e.Options...)}

@@ -41,9 +41,17 @@ func (c *compiler) process(args []string) {
 		p.User.Umask = &mask
 		c.origin("/process/user/umask", in.Umask.Origin)
 	}
-	for i, l := range r.Rlimits {
+	for _, l := range r.Rlimits {
+		if l.Type == "RLIMIT_CORE" && in.NoDump.Or(false) {
+			continue // no-dump says more
+		}
 		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard})
-		c.origin("/process/rlimits/"+strconv.Itoa(i), l.Origin)
+		c.origin("/process/rlimits/"+strconv.Itoa(len(p.Rlimits)-1), l.Origin)
+	}
+	if in.NoDump.Or(false) {
+		// At 1, and only there, the kernel hands no core to a program either: core(5), do_coredump in fs/coredump.c.
+		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_CORE", Soft: 1, Hard: 1})
+		c.origin("/process/rlimits/"+strconv.Itoa(len(p.Rlimits)-1), in.NoDump.Origin)
 	}
 	if in.Nice.Set {
 		p.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Nice: int32(in.Nice.V)}

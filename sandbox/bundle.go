@@ -64,5 +64,7 @@ const (
 	annotationSymlinks    = annotationPrefix + "symlinks"
 	annotationDieWith     = annotationPrefix + "die-with-parent"
 	annotationTimeout     = annotationPrefix + "timeout"
+	annotationDenyWrite   = annotationPrefix + "memory-deny-write-execute"
+	annotationCoreSched   = annotationPrefix + "core-scheduling"
 	annotationRooms       = annotationPrefix + "rooms"
 )

@@ -236,6 +236,9 @@ func (c *compiler) privileges() error {
 	}
 	c.plan.add(inProgram, c.origin("/process/cwd"), workDir{p.Cwd})
 	c.plan.add(inProgram, "", awaitSupervisor{})
+	if err := c.hardening(); err != nil {
+		return err
+	}
 	if p.NoNewPrivileges {
 		c.plan.add(inProgram, c.origin("/process/noNewPrivileges"), noNewPrivileges{})
 	}

@@ -122,6 +122,14 @@ func failureHint(s step, errno syscall.Errno) string {
 		if errno == unix.EPERM {
 			return "an ordinary user cannot raise a hard limit; see `ulimit -H`"
 		}
+	case denyWriteExec:
+		if errno == unix.EINVAL {
+			return "process.memory-deny-write-execute needs Linux 6.3 or later; take it out of the profile"
+		}
+	case coreScheduling:
+		if errno == unix.EINVAL {
+			return "process.core-scheduling needs Linux 5.14 or later with CONFIG_SCHED_CORE; take it out of the profile"
+		}
 	case workDir:
 		if errno == unix.ENOENT {
 			return "the directory does not exist inside; grant it or choose another with process.cwd or --cwd"
