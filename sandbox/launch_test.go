@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -61,6 +62,16 @@ func launch(file string) int {
 		if ns := os.Getenv("SANDBOX_TEST_USERNS"); ns != "" {
 			if o.ParentUserNS, err = os.Open(ns); err != nil {
 				return Status{Code: 125}, err
+			}
+		}
+		if late := os.Getenv("SANDBOX_TEST_READY"); late != "" {
+			o.Ready = func() error {
+				time.Sleep(300 * time.Millisecond) // time enough for a program that does not wait
+				if late == "never" {
+					return errors.New("what the program needs could not be made")
+				}
+				fmt.Println("ready")
+				return nil
 			}
 		}
 		return plan.Run(o, [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(s string) { fmt.Fprintln(os.Stderr, "jail:", s) })

@@ -41,6 +41,26 @@ func TestExitCodesAreTheProgramsOwn(t *testing.T) {
 	}
 }
 
+// What is made beside the set-up, a network's rules, is there before the program, or the program never runs.
+func TestTheProgramWaitsUntilAllIsReady(t *testing.T) {
+	for _, c := range []struct {
+		ready, out, errs string
+		code             int
+	}{
+		{"late", "ready\nran\n", "", 0},
+		{"never", "", "jail: what the program needs could not be made\n", 125},
+	} {
+		cmd := command(t, shellBundle("echo ran"))
+		cmd.Env = append(cmd.Env, "SANDBOX_TEST_READY="+c.ready)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		_ = cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); out.String() != c.out || errs.String() != c.errs || code != c.code {
+			t.Errorf("%s: exit code %d, printed %q, %q", c.ready, code, out.String(), errs.String())
+		}
+	}
+}
+
 func TestNothingOfTheHostIsLeftBehindThePivot(t *testing.T) {
 	got := sees(t, shellBundle("cut -d' ' -f5 /proc/self/mountinfo; ls -a /; ls -a /.."))
 	for _, line := range strings.Split(got, "\n") {
