@@ -44,7 +44,8 @@ func landlockFeature() feature {
 	return feature{Name: "Landlock", State: optional, Text: "this kernel has none (" + err.Error() + ")", Note: "it came with Linux 5.13, as CONFIG_SECURITY_LANDLOCK"}
 }
 
-// memoryFeature is whether the two programs that jail carries can be run: the compiler of filters and the gateway.
+// memoryFeature is whether the two programs that jail carries, the compiler of filters and the gateway, can be run from
+// memory where they cannot be kept in its cache.
 func memoryFeature() feature {
 	const name = "programs in memory"
 	fd, err := unix.MemfdCreate("doctor", unix.MFD_CLOEXEC|unix.MFD_EXEC)
@@ -52,7 +53,7 @@ func memoryFeature() feature {
 		return found(name, "the kernel takes them")
 	}
 	if err != nil {
-		return lacking(optional, name, "switched off by the sysctl vm.memfd_noexec="+lineOf("/proc/sys/vm/memfd_noexec")+": no network of its own for a sandbox ("+err.Error()+")",
+		return lacking(optional, name, "switched off by the sysctl vm.memfd_noexec="+lineOf("/proc/sys/vm/memfd_noexec")+": jail's own run from its cache, which must be writable and without noexec",
 			"sudo sysctl -w vm.memfd_noexec=1")
 	}
 	_ = unix.Close(fd)

@@ -38,13 +38,10 @@ func sandboxed(flags ...string) func(*testing.T, string) result {
 	}
 }
 
-// ownNetwork runs something in a sandbox with a network of its own.
-var ownNetwork = sandboxed("--set", "network.mode=veth", "--set", "network.egress=[]")
-
 var obstacles = map[string]obstacle{
 	"user namespaces, none at all":   sysctlObstacle("user namespaces", "user.max_user_namespaces", "0", "missing", sandboxed()),
 	"user namespaces, not for users": sysctlObstacle("user namespaces", "kernel.unprivileged_userns_clone", "0", "missing", sandboxed()),
-	"programs in memory":             sysctlObstacle("programs in memory", "vm.memfd_noexec", "2", "optional", ownNetwork),
+	"programs in memory":             sysctlObstacle("programs in memory", "vm.memfd_noexec", "2", "optional", nil),
 	"ping":                           sysctlObstacle("ping", "net.ipv4.ping_group_range", "1\t0", "optional", nil),
 	"foreign programs, handlers off": {
 		feature: "foreign programs", state: "optional",
