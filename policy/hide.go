@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // maxListed bounds how many names a pattern may make jail look at.
@@ -17,6 +16,19 @@ const maxListed = 200000
 // path inside that shows the same file of the host.
 func (t *tree) hide() {
 	project := maxListed // of all its patterns together: nobody has looked at how many there are
+	var patterns []*globbed
+	for _, h := range t.hides {
+		if h.active && isPattern(h.pattern) {
+			g := &globbed{hide: h, left: new(maxListed)}
+			if h.over {
+				g.left = &project
+			}
+			patterns = append(patterns, g)
+		}
+	}
+	inside := globber{view: &t.view}
+	inside.expand(patterns)
+	onHost := t.globOnHost(patterns)
 	for _, h := range t.hides {
 		if !h.active {
 			continue
@@ -28,19 +40,15 @@ func (t *tree) hide() {
 			t.hidePath(h, h.pattern)
 			continue
 		}
-		inside := globber{view: &t.view, left: maxListed}
-		if h.over {
-			inside.left = project
-		}
-		inside.expand("/", components(h.pattern))
-		for _, p := range inside.matches {
+		g := patterns[0]
+		patterns = patterns[1:]
+		for _, p := range g.matches {
 			t.hidePath(h, p)
 		}
-		left := t.hideOnHost(h, inside.left)
-		if h.over {
-			project = left
+		for _, p := range onHost[g] {
+			t.hideHost(h, p)
 		}
-		if left < 0 {
+		if *g.left < 0 {
 			t.r.fail(h.origin, h.key+".path", "the pattern makes jail look at more than "+strconv.Itoa(maxListed)+" files", "start it further down, or use fewer **")
 		}
 	}
@@ -136,10 +144,9 @@ func (t *tree) othersMake(e *fsItem, host string) bool {
 	return false
 }
 
-// hideOnHost expands the pattern over the host's own names, for what is shown
-// under another path inside. It gives what is left of the budget, negative when
-// that was passed.
-func (t *tree) hideOnHost(h *hideItem, left int) int {
+// globOnHost expands the patterns over the host's own names, for what is shown
+// under another path inside. It gives the canonical paths that each one matches.
+func (t *tree) globOnHost(patterns []*globbed) map[*globbed][]string {
 	var elsewhere []string
 	for _, i := range t.shown() {
 		for _, src := range i.hosts(nil, i.Path) {
@@ -148,18 +155,25 @@ func (t *tree) hideOnHost(h *hideItem, left int) int {
 			}
 		}
 	}
-	if len(elsewhere) == 0 || left < 0 {
-		return left
+	if len(elsewhere) == 0 || len(patterns) == 0 {
+		return nil
+	}
+	there := make([]*globbed, len(patterns))
+	for i, g := range patterns {
+		there[i] = &globbed{hide: g.hide, left: g.left}
 	}
 	root := &fsItem{Entry: Entry{Path: "/", Kind: KindRO, Source: "/", SourceType: fs.ModeDir}}
-	g := globber{view: &view{look: t.r.look, root: root}, left: left, within: elsewhere}
-	g.expand("/", components(h.pattern))
-	for _, p := range g.matches {
-		if f := t.r.look.walk(p); f.err == nil {
-			t.hideHost(h, f.path)
+	host := globber{view: &view{look: t.r.look, root: root}, within: elsewhere}
+	host.expand(there)
+	found := map[*globbed][]string{}
+	for i, g := range there {
+		for _, p := range g.matches {
+			if f := t.r.look.walk(p); f.err == nil {
+				found[patterns[i]] = append(found[patterns[i]], f.path)
+			}
 		}
 	}
-	return g.left
+	return found
 }
 
 // shown gives the entries that show files of the host, the root too.
@@ -227,118 +241,4 @@ func (t *tree) pin(e *fsItem, p string, o Origin, reason, protects string) {
 			t.r.out.Protected = append(t.r.out.Protected, Protected{Path: dir, Source: src, How: "pin", Reason: protects})
 		}
 	}
-}
-
-// globber expands a pattern over a view.
-type globber struct {
-	view    *view
-	within  []string // only paths above or below these; nil for all
-	left    int      // names that may still be looked at
-	matches []string
-}
-
-// expand matches the components of a pattern below dir, which is canonical.
-func (g *globber) expand(dir string, pattern []string) {
-	if g.left < 0 || !g.wanted(dir) {
-		return
-	}
-	if len(pattern) == 0 {
-		if dir != "/" && !slices.Contains(g.matches, dir) {
-			g.matches = append(g.matches, dir)
-		}
-		return
-	}
-	head, rest := pattern[0], pattern[1:]
-	if head != "**" && !isPattern(head) {
-		if s := g.view.resolve(join(dir, head), len(rest) > 0); g.there(s) {
-			g.expand(s.path, rest)
-		} else if g.closed(s) {
-			g.expand(s.path, nil)
-		}
-		return
-	}
-	if head == "**" && len(rest) > 0 {
-		g.expand(dir, rest) // ** standing for nothing
-	}
-	for _, name := range g.list(dir) {
-		p := join(dir, name)
-		switch {
-		case head != "**" && !matchWord(head, name):
-		case len(rest) == 0:
-			g.expand(p, nil)
-		case head == "**":
-			// Links are not followed: what they lead to is found under its own name,
-			// and a loop would never end.
-			if s := g.view.resolve(p, false); g.closed(s) {
-				g.expand(p, nil)
-			} else if g.there(s) && s.dir && !g.isLink(s) {
-				g.expand(p, pattern)
-			}
-		default:
-			if s := g.view.resolve(p, true); g.closed(s) {
-				g.expand(s.path, nil)
-			} else if g.there(s) && s.dir {
-				g.expand(s.path, rest)
-			}
-		}
-	}
-}
-
-// closed tells whether jail may not look at a spot. The program might: it can open its user's own directories again, and
-// one that it may not list it may still go through. So what is there counts as a match, and is covered as a whole.
-func (g *globber) closed(s spot) bool {
-	return !s.exists && s.host != "" && errors.Is(g.view.look.lstat(s.host).err, syscall.EACCES)
-}
-
-// there tells whether the program will find something at a spot: what is there
-// now, or a directory made on the way to an entry.
-func (g *globber) there(s spot) bool {
-	if s.exists {
-		return true
-	}
-	for p := range g.view.entries {
-		if under(p, s.path) {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *globber) isLink(s spot) bool {
-	if s.host == "" {
-		return s.entry != nil && s.entry.Kind == KindSymlink
-	}
-	return g.view.look.lstat(s.host).stat.Mode&fs.ModeSymlink != 0
-}
-
-func (g *globber) wanted(dir string) bool {
-	return g.within == nil || slices.ContainsFunc(g.within, func(w string) bool { return under(dir, w) || under(w, dir) })
-}
-
-// list gives the names in a directory inside: those of the host, and of entries
-// put there.
-func (g *globber) list(dir string) []string {
-	var names []string
-	cover := g.view.cover(dir)
-	if cover == nil {
-		return nil
-	}
-	for _, h := range cover.hosts(nil, dir) {
-		got, err := g.view.look.fs.ReadDir(h)
-		if err == nil {
-			names = append(names, got...)
-		} else if errors.Is(err, syscall.EACCES) {
-			g.expand(dir, nil) // as a spot that is closed
-		}
-		g.view.look.doubt(h, err)
-	}
-	for p := range g.view.entries {
-		if p != dir && under(p, dir) {
-			name, _, _ := strings.Cut(strings.TrimPrefix(p[len(dir):], "/"), "/")
-			names = append(names, name)
-		}
-	}
-	g.left -= len(names)
-	slices.Sort(names)
-	return slices.Compact(names)
 }

@@ -211,16 +211,28 @@ func fileMode(m uint32) fs.FileMode {
 // Readlink calls readlink(2).
 func (OSFS) Readlink(path string) (string, error) { return os.Readlink(path) }
 
-// ReadDir lists a directory.
+// ReadDir lists a directory. Like readRegular it makes the bare calls: a pattern
+// can go through thousands.
 func (OSFS) ReadDir(path string) ([]string, error) {
-	dir, err := os.Open(path)
+	fd, err := retry(func() (int, error) {
+		return syscall.Open(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	})
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	slices.Sort(names)
-	return names, err
+	defer syscall.Close(fd)
+	var names []string
+	for buf := make([]byte, 32<<10); ; {
+		n, err := retry(func() (int, error) { return syscall.ReadDirent(fd, buf) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			slices.Sort(names)
+			return names, nil
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	}
 }
 
 // ReadFile reads a regular file. It opens without blocking, so that a FIFO put
