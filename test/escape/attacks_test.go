@@ -48,6 +48,7 @@ var attacks = map[string]func([]string) error{
 	"create":       create,
 	"capabilities": capabilities,
 
+	"race":            seesForeign,
 	"open-and-find":   func(a []string) error { return errors.Join(letIn(a[0]), bait(a[0])) },
 	"open-and-create": func(a []string) error { return errors.Join(letIn(filepath.Dir(filepath.Dir(a[0]))), create(a)) },
 	"unmasked-proc":   unmaskedProc,
@@ -210,6 +211,19 @@ func create(a []string) error {
 		return err
 	}
 	return os.WriteFile(a[0], []byte("bait"), 0o600)
+}
+
+// seesForeign looks in folders for the bait, and makes a file in each.
+func seesForeign(dirs []string) error {
+	for _, dir := range dirs {
+		for _, name := range []string{"bait", "sub/bait"} {
+			if bait(filepath.Join(dir, name)) == nil {
+				return nil
+			}
+		}
+		_ = os.WriteFile(filepath.Join(dir, "made-inside"), nil, 0o600)
+	}
+	return errors.New("no bait is seen")
 }
 
 // letIn opens the directory above a path to its owner.
