@@ -2,6 +2,7 @@ package kept
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,6 +107,29 @@ func TestDoubtfulProgramsAreReplaced(t *testing.T) {
 				t.Errorf("printed %q", got)
 			}
 		})
+	}
+}
+
+// While one start writes a program, others do without, unless it is there already.
+func TestOneStartWrites(t *testing.T) {
+	dir, path := folder(t)
+	writer, err := os.Open(path)
+	must(t, err)
+	defer writer.Close()
+	must(t, unix.Flock(int(writer.Fd()), unix.LOCK_EX))
+	if _, err := Program(dir, "p", int64(len(script)), untouched{t}); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("with the folder locked: %v", err)
+	}
+	must(t, unix.Flock(int(writer.Fd()), unix.LOCK_UN))
+	f, err := Program(dir, "p", int64(len(script)), bytes.NewReader(script))
+	must(t, err)
+	must(t, f.Close())
+	must(t, unix.Flock(dir, unix.LOCK_UN))
+	must(t, unix.Flock(int(writer.Fd()), unix.LOCK_EX))
+	f, err = Program(dir, "p", int64(len(script)), untouched{t})
+	must(t, err)
+	if got := output(t, f); got != "kept\n" {
+		t.Errorf("printed %q", got)
 	}
 }
 

@@ -21,7 +21,8 @@ const programMode = 0o500
 const maxPrograms = 4
 
 // Program gives the program called name of a folder, open for reading and fit to be
-// executed. Where it is not there it is written, from content, which has size bytes.
+// executed. Where it is not there it is written, from content, which has size bytes;
+// while another start does that, and has the folder locked, there is none.
 // The name must be another for every other content: what is in a kept file nobody
 // looks at, owner, mode and size have to do.
 func Program(dir int, name string, size int64, content io.Reader) (*os.File, error) {
@@ -32,24 +33,39 @@ func Program(dir int, name string, size int64, content io.Reader) (*os.File, err
 	if fs.Flags&unix.ST_NOEXEC != 0 {
 		return nil, errors.New("nothing may be executed there (noexec)")
 	}
-	// A doubtful file is replaced.
-	if fd, kept, err := File(dir, name, programMode); err == nil && fd >= 0 {
-		if kept == size {
-			return os.NewFile(uintptr(fd), name), nil
-		}
-		Close(fd)
+	if f := findProgram(dir, name, size); f != nil {
+		return f, nil
+	}
+	// One start writes, and of a hundred at once the others do not wait for it.
+	if err := unix.Flock(dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("keep %s: lock the folder: %w", name, err)
+	}
+	if f := findProgram(dir, name, size); f != nil {
+		return f, nil
 	}
 	f, err := writeProgram(dir, size, content)
-	if err == nil {
-		err = Name(f, dir, name)
-	}
-	if err == nil {
-		err = prunePrograms(dir)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("keep %s: %w", name, err)
 	}
+	if err := errors.Join(Name(f, dir, name), prunePrograms(dir)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("keep %s: %w", name, err)
+	}
 	return f, nil
+}
+
+// findProgram gives nil for a program that is not there, and for a doubtful file,
+// which is to be replaced.
+func findProgram(dir int, name string, size int64) *os.File {
+	fd, kept, err := File(dir, name, programMode)
+	if err != nil || fd < 0 {
+		return nil
+	}
+	if kept != size {
+		Close(fd)
+		return nil
+	}
+	return os.NewFile(uintptr(fd), name)
 }
 
 // writeProgram writes a program into a file without a name, and gives it open for
