@@ -92,6 +92,10 @@ func (r *resolver) ids(in *ProcessSection) {
 		}
 		return
 	}
+	if mode := r.out.Network.Mode.V; in.IDRanges != nil && (mode == "veth" || mode == "join") {
+		r.fail(in.IDRanges.Origin, "process.id-ranges", "cannot be had with network.mode: "+mode+", whose owner knows no id but the caller's own", "take it out, or set network.mode: none or host")
+		return
+	}
 	users, groups := in.IDRanges.sides()
 	out.UIDMap = r.idMap("process.id-ranges", "uid", in.IDRanges, users, out.UID.V, uint32(r.host.UID), r.host.SubUIDs, "/etc/subuid")
 	out.GIDMap = r.idMap("process.id-ranges", "gid", in.IDRanges, groups, out.GID.V, uint32(r.host.GID), r.host.SubGIDs, "/etc/subgid")

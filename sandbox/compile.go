@@ -288,7 +288,7 @@ func (c *compiler) mapIDs() error {
 		c.plan.add(inSetup, c.origin("/linux/uidMappings"), writeIDMap{int(uids[0].ContainerID), uid, int(gids[0].ContainerID), gid})
 	case below:
 		// Only a process of the user namespace above could write them, and newuidmap is not one.
-		return c.fail("/linux/uidMappings", "linux.uidMappings", fmt.Errorf("ranges of ids cannot be had together with a network that is shared or joined"),
+		return c.fail("/linux/uidMappings", "linux.uidMappings", fmt.Errorf("ranges of ids cannot be had together with a network with egress rules, or namespaces that are joined"),
 			"map one id, or take network mode none or host")
 	default:
 		c.plan.idmap = &idMaps{uids, gids}

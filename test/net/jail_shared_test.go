@@ -126,3 +126,58 @@ func TestRootJailNAT(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Root's sandboxes on a bridge, through jail: the bypasses, a port that another machine reaches, and a sandbox that joins
+// the network of another.
+func TestRootJailBridge(t *testing.T) {
+	need.Root(t)
+	world(t)
+	forwarding(t)
+	lan(t)
+	hostBait(t)
+	// jail looks for the bridge in /sys, which shows the links of who mounted it.
+	if err := shell("mount -t sysfs none /sys"); err != nil {
+		t.Fatal(err)
+	}
+	asRoot = true
+	defer func() { asRoot = false }()
+	keys := "  bridge: lan0\n  address: [192.0.2.60/24, \"2001:db8:5::60/64\"]\n"
+	attempts := bypassAttempts()
+	without := controlRun(t, attempts)
+	profile := writeProfile(t, egress("")+keys+mighty)
+	got, said := jailProbe(t, profile, allowed...)
+	for i, o := range got {
+		if !o.reached {
+			t.Errorf("%s: %s\n%s", allowed[i], o.detail, said)
+		}
+	}
+	with, _ := jailProbe(t, profile, attempts...)
+	checkBypasses(t, without, with)
+
+	served := writeProfile(t, "network:\n  mode: veth\n  egress: [{allow: \"good.test:80\"}]\n  publish: [\"192.0.2.60:8080:80\"]\n"+keys)
+	_, end := jailServes(t, served, "bridged")
+	if err := onNeighbour(func() error { return hello("tcp", "192.0.2.60:8080") }); err != nil {
+		t.Errorf("another machine does not reach the published port: %v", err)
+	}
+	if err := onNeighbour(func() error { return hello("tcp", "192.0.2.60:80") }); err == nil {
+		t.Error("another machine reaches a port that is not published")
+	}
+	join := writeProfile(t, "network: {mode: join, name: bridged}\n")
+	mustReach(t, join, []string{"tcp 127.0.0.1:80", "tcp good.test:80"}, []string{"tcp 203.0.113.11:80", "addaddr 203.0.113.200/32", "packet"})
+	taken := writeProfile(t, "network:\n  mode: veth\n  egress: []\n  bridge: lan0\n  address: [192.0.2.9/24]\n")
+	out, err := exec.Command(need.Jail(t), "-p", taken, "--", "echo", "started").CombinedOutput()
+	if want := taken + ":8:"; err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "another machine has this address") || strings.Contains(string(out), "started") {
+		t.Errorf("%v: %s, want %s", err, out, want)
+	}
+	end()
+	cleanHost(t)
+}
+
+// Root's sandboxes find each other, and join, as an ordinary user's do.
+func TestRootJailNamedNetwork(t *testing.T) {
+	need.Root(t)
+	asRoot = true
+	defer func() { asRoot = false }()
+	t.Run("named", TestJailNamedNetwork)
+	t.Run("others", TestJailJoinOthers)
+}
