@@ -8,8 +8,19 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hostileBundle is a bundle in a folder, as somebody else may have made it, on a machine with jail's own files.
+// hostileBundle is the text of such a plan.
 func hostileBundle(change func(*Bundle, fakeFiles)) (string, error) {
+	plan, err := hostilePlan(change)
+	if err != nil {
+		return "", err
+	}
+	var text bytes.Buffer
+	_, err = plan.WriteTo(&text)
+	return text.String(), err
+}
+
+// hostilePlan is of a bundle in a folder, as somebody else may have made it, on a machine with jail's own files.
+func hostilePlan(change func(*Bundle, fakeFiles)) (*Plan, error) {
 	files := fakeFiles{
 		"/srv/b/config.json": "file", "/srv/b/rootfs/usr/bin/env": "file", "/srv/b/out": "-> /data", "/srv/b/up": "-> ../../data/upper", "/srv/b/in": "-> rootfs",
 		"/srv/b/rootfs/tmp/x": "file", "/srv/b/rootfs/proc/x": "file", "/srv/b/rootfs/dev/null": "file", "/srv/b/layer/x": "file", "/srv/b/work/x": "file",
@@ -34,13 +45,7 @@ func hostileBundle(change func(*Bundle, fakeFiles)) (string, error) {
 	change(b, files)
 	f := fakeFacts()
 	f.Files = files
-	plan, err := Compile(b, f)
-	if err != nil {
-		return "", err
-	}
-	var text bytes.Buffer
-	_, err = plan.WriteTo(&text)
-	return text.String(), err
+	return Compile(b, f)
 }
 
 func mountOf(source, dest string, options ...string) func(*Bundle, fakeFiles) {
