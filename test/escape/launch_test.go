@@ -127,11 +127,3 @@ func noMount(below string) func(*specs.Spec) {
 		}
 	}
 }
-
-func all(changes ...func(*specs.Spec)) func(*specs.Spec) {
-	return func(s *specs.Spec) {
-		for _, change := range changes {
-			change(s)
-		}
-	}
-}

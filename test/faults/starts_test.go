@@ -234,7 +234,7 @@ func files(root string) map[string]string {
 		rel, _ := filepath.Rel(root, path)
 		if err != nil {
 			all[rel] = err.Error()
-			return nil
+			return fs.SkipDir // a directory that cannot be read is one such file
 		}
 		var st unix.Stat_t
 		_ = unix.Lstat(path, &st)

@@ -125,10 +125,9 @@ const (
 )
 
 type tally struct {
-	mu      sync.Mutex
-	all     int
-	counts  map[string]map[verdict]int // by role
-	slowest time.Duration
+	mu     sync.Mutex
+	all    int
+	counts map[string]map[verdict]int // by role
 }
 
 func (c *tally) add(t *testing.T, f fault, out outcome, v verdict) {
