@@ -66,7 +66,7 @@ func usageError(err error, command string) error {
 		text := parse.Error()
 		// "expected" alone leaves open what jail expected it for.
 		if arg, ok := strings.CutPrefix(text, "expected \"<"); ok {
-			text = "missing argument: " + strings.TrimSuffix(strings.Replace(arg, ">", "", 1), "\"")
+			text = "missing argument: " + strings.ToUpper(strings.TrimSuffix(strings.Replace(arg, ">", "", 1), "\""))
 		}
 		err = errors.New(text)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 
 	"jail/policy"
@@ -71,6 +72,8 @@ func (r *runCmd) launch(a *app, flags []flag, words []string) error {
 	if errors.As(err, &failed) && failed.Exit == 127 {
 		if meant := policy.SimilarProgram(host, words[0]); meant != "" {
 			failed.Hint = meant
+		} else if _, err := exec.LookPath(words[0]); errors.Is(err, exec.ErrNotFound) {
+			failed.Hint = "there is no program of that name on the PATH outside either; jail --help lists the commands"
 		}
 	}
 	return err

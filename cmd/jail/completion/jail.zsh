@@ -1,7 +1,7 @@
 #compdef jail
 # Completion of jail for zsh. `jail complete` says what may come; its first line says of which kind it is.
 _jail() {
-    local -a lines described plain
+    local -a lines described begun plain
     lines=("${(@f)$(command jail complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     local kind=$lines[1] line
     shift lines
@@ -15,10 +15,13 @@ _jail() {
     fi
     for line in $lines; do
         [[ $line == *$'\t'* ]] || { plain+=("$line"); continue }
-        described+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+        local word=${line%%$'\t'*} entry="${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}"
+        # A flag's value follows without a space.
+        [[ $word == *= ]] && begun+=("$entry") || described+=("$entry")
     done
     local found=1
     (($#described)) && _describe -V jail described && found=0
+    (($#begun)) && _describe -V jail begun -S '' && found=0
     (($#plain)) && compadd -S '' -- $plain && found=0
     case $kind in
     files)
