@@ -77,6 +77,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 	options.Started = func(proc *sandbox.Process) {
 		presence.started(proc)
 		told.status.started(&presence.state)
+		a.confine(session, network)
 	}
 	network.logTo(presence.record)
 	if err := session.options(&options); err != nil {
@@ -97,6 +98,22 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 	}
 	return a.ended(status, err, lap)
 }
+
+// confine leaves the supervisor only what it still does. Where links are opened for the program it starts programs, and
+// the networks that root makes are taken away again by means that it would not have any more.
+func (a *app) confine(session *session, network *network) {
+	if session != nil || network.at != nil && os.Getuid() == 0 {
+		return
+	}
+	time.AfterFunc(confineAfter, func() {
+		if err := sandbox.Confine(); err != nil {
+			a.err.line(yellow, "jail: warning:", err.Error(), "")
+		}
+	})
+}
+
+// confineAfter spares commands that end at once the filter, which costs a twentieth of such a start.
+const confineAfter = 20 * time.Millisecond
 
 // filter compiles the system-call filter of a plan, or takes it from the cache.
 func (a *app) filter(plan *sandbox.Plan, host *policy.Host, lap func(string, ...any)) ([]byte, error) {
