@@ -240,7 +240,8 @@ func (h home) runSuite(g *guest, s suite, p pass, tests []string, only choice) (
 	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != sshFailed:
 		return false, nil
 	}
-	return false, fmt.Errorf("%s in the %s guest after %.0f s: given up: %w\n%s", s.dir, g.boot, seconds, err, g.lastWords())
+	// Not wrapped: main takes an exec.ExitError for the answer of a command in the guest.
+	return false, fmt.Errorf("%s in the %s guest after %.0f s: given up: %s\n%s", s.dir, g.boot, seconds, err.Error(), g.lastWords())
 }
 
 // sshFailed is ssh's own exit code, when there is none of the command: ssh(1).
