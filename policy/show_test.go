@@ -35,3 +35,23 @@ func TestShow(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", out.Bytes(), want)
 	}
 }
+
+// The ranges of ids cannot stand beside the network of the profile above.
+func TestShowIDRanges(t *testing.T) {
+	h := fakeHost(t, map[string]string{"p.yaml": "version: 1\nprocess: {uid: 0, gid: 0, id-ranges: auto}\n"})
+	var out bytes.Buffer
+	if err := resolveOn(t, h).Show(&out); err != nil {
+		t.Fatal(err)
+	}
+	const want = `  id-ranges:
+    uid:
+      - {inside: 0, outside: 1000, count: 1}
+      - {inside: 1, outside: 100000, count: 65536}
+    gid:
+      - {inside: 0, outside: 1000, count: 1}
+      - {inside: 1, outside: 100000, count: 65536}
+`
+	if !bytes.Contains(out.Bytes(), []byte(want)) {
+		t.Errorf("got\n%s\nwant in it\n%s", out.Bytes(), want)
+	}
+}
