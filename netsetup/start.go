@@ -8,17 +8,19 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Options are what Start needs besides the configuration.
 type Options struct {
-	// Gateway opens the gateway program: its path and arguments. The file, if
-	// any, is kept open until the program runs.
-	Gateway func() (path string, args []string, keep *os.File, err error)
+	// Gateway opens the gateway program, to be executed with these arguments. The
+	// file is closed when the program runs.
+	Gateway func() (program *os.File, args []string, err error)
 	// Sandbox is the name of this sandbox, if it has one.
 	Sandbox string
 	// Hostname is the name of the sandbox in its own /etc/hosts.
@@ -201,13 +203,11 @@ func (n *Network) spawn(o Options, setup *Setup) error {
 // run executes the gateway. Not through os/exec, which makes a process more to see
 // whether it may use pidfds.
 func (n *Network) run(o Options, files []*os.File, c *Config) error {
-	path, args, keep, err := o.Gateway()
+	program, args, err := o.Gateway()
 	if err != nil {
 		return err
 	}
-	if keep != nil {
-		defer keep.Close()
-	}
+	defer program.Close()
 	args = slices.Clip(args)
 	if c.Name != "" {
 		args = append(args, SharedArg)
@@ -229,9 +229,23 @@ func (n *Network) run(o Options, files []*os.File, c *Config) error {
 	for _, f := range files {
 		given = append(given, f.Fd())
 	}
+	above, err := aboveOf(program, given)
+	if err != nil {
+		return fmt.Errorf("start the network's gateway: %w", err)
+	}
+	defer above.Close()
 	// Nothing of the caller's environment: it may hold secrets, and would be
 	// readable in /proc.
-	n.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Dir: "/", Env: []string{"GOTRACEBACK=none"}, Files: given, Sys: attr})
+	start := func() (int, error) {
+		return syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(above.Fd())), args, &syscall.ProcAttr{Dir: "/", Env: []string{"GOTRACEBACK=none"}, Files: given, Sys: attr})
+	}
+	n.pid, err = start()
+	// A program that has just been written can still be open for writing for a moment, in a process on its way
+	// from fork to exec or to its end.
+	for wait := time.Millisecond; errors.Is(err, unix.ETXTBSY) && wait < time.Second; wait *= 2 {
+		time.Sleep(wait)
+		n.pid, err = start()
+	}
 	if err != nil {
 		hint := ""
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EACCES) {
@@ -240,6 +254,19 @@ func (n *Network) run(o Options, files []*os.File, c *Config) error {
 		return fmt.Errorf("start the network's gateway: %w%s", err, hint)
 	}
 	return nil
+}
+
+// aboveOf gives the file a number that a child on its way to exec does not use for
+// anything else: it moves those it is given to numbers above all of theirs, with a
+// pipe of its own, before it looks the program's path up (package syscall,
+// forkAndExecInChild).
+func aboveOf(f *os.File, given []uintptr) (*os.File, error) {
+	least := max(int(slices.Max(given)), len(given)) + len(given) + 3
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, least)
+	if err != nil {
+		return nil, fmt.Errorf("give the program a descriptor of %d or above: %w", least, err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // UserNamespace is how a gateway process gets a user namespace of its own.

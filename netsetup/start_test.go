@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"jail/test/need"
 )
@@ -56,8 +60,11 @@ func TestFailureAfterTheNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, err := Start(config, Options{
-		Gateway: func() (string, []string, *os.File, error) { return "/proc/self/exe", []string{brokenGateway}, nil, nil },
-		Stderr:  os.Stderr,
+		Gateway: func() (*os.File, []string, error) {
+			f, err := os.Open("/proc/self/exe")
+			return f, []string{brokenGateway}, err
+		},
+		Stderr: os.Stderr,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -70,5 +77,48 @@ func TestFailureAfterTheNamespaces(t *testing.T) {
 	at, err := n.Ready()
 	if err == nil || !strings.Contains(err.Error(), "no link could be made") {
 		t.Errorf("Ready gave %+v, %v", at, err)
+	}
+}
+
+// TestProgramStaysWhereItIs starts with files of such numbers that the next one up, where a child moves things to, is the
+// program's own.
+func TestProgramStaysWhereItIs(t *testing.T) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	high := func(f *os.File, least int) int {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, least)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	last := high(null, 100)
+	given := []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(last)}
+	run := func(program int) error {
+		pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(program), []string{brokenGateway, "true"}, &syscall.ProcAttr{Files: given})
+		if err == nil {
+			_, err = syscall.Wait4(pid, nil, 0, nil)
+		}
+		return err
+	}
+	if err := run(high(self, last+1)); err == nil {
+		t.Error("control: the number next to the last file's did")
+	}
+	above, err := aboveOf(self, given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer above.Close()
+	if err := run(int(above.Fd())); err != nil {
+		t.Error(err)
 	}
 }

@@ -124,7 +124,7 @@ func TestSupervisorFilterKnowsItsCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	for nr := range uint32(1 << 10) {
-		want := uint32(bpf.RetErrno) | uint32(unix.EPERM)
+		want := bpf.RetErrno | uint32(unix.EPERM)
 		if slices.Contains(supervising, uintptr(nr)) || slices.Contains(supervisingHere, uintptr(nr)) || nr == unix.SYS_CLONE {
 			want = bpf.RetAllow
 		}

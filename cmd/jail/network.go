@@ -81,8 +81,8 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 }
 
 // gateway opens the network's gateway: in jail's cache, where the first start has put it, or else in memory.
-func (a *app) gateway(host *policy.Host) func() (string, []string, *os.File, error) {
-	return func() (string, []string, *os.File, error) {
+func (a *app) gateway(host *policy.Host) func() (*os.File, []string, error) {
+	return func() (*os.File, []string, error) {
 		return gateway.Open(func(name string, size int64, content io.Reader) (*os.File, error) {
 			dir, err := kept.Open(host.CacheHome, "gateway")
 			if err == nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -34,22 +33,20 @@ type Keep func(name string, size int64, content io.Reader) (*os.File, error)
 // Open gives what netsetup.Options.Gateway asks for: the program as keep has it, or,
 // without one and where that fails, in memory, where a copy of the program takes
 // longer to make than the program to start.
-func Open(keep Keep) (path string, args []string, file *os.File, err error) {
-	f, err := kept(keep)
-	if err != nil {
-		if f, err = memory(); err != nil {
-			return "", nil, nil, err
-		}
-	} else {
-		defer f.Close()
+func Open(keep Keep) (file *os.File, args []string, err error) {
+	if file, err = kept(keep); err == nil {
+		return file, []string{name}, nil
 	}
-	// A descriptor of its own for each start: the caller closes it. Its number is out of the way of those that the
-	// program is to find: in the child they are put in place before the path is looked up.
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 16)
+	f, err := memory()
 	if err != nil {
-		return "", nil, nil, fmt.Errorf("the network's gateway: %w", err)
+		return nil, nil, err
 	}
-	return "/proc/self/fd/" + strconv.Itoa(fd), []string{name}, os.NewFile(uintptr(fd), name), nil
+	// One of its own for each start, which closes it.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the network's gateway: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), []string{name}, nil
 }
 
 // kept has the program kept under a name that no other build of it has.

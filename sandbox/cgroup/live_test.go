@@ -44,7 +44,7 @@ func mine(t testing.TB) []string {
 	return all
 }
 
-// watchers lists the watcher processes on the machine.
+// watchers lists the watcher processes of this test program.
 func watchers(t testing.TB) []string {
 	t.Helper()
 	var all []string
@@ -53,11 +53,21 @@ func watchers(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if text, _ := os.ReadFile(f); strings.TrimSpace(string(text)) == "jail-sweep" && alive(pidOf(f)) {
+		if text, _ := os.ReadFile(f); strings.TrimSpace(string(text)) == "jail-sweep" && alive(pidOf(f)) && ofThisProgram(f) {
 			all = append(all, f)
 		}
 	}
 	return all
+}
+
+// ofThisProgram tells this test's processes from those of jails that other tests run meanwhile.
+func ofThisProgram(comm string) bool {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return true
+	}
+	exe, err := os.Stat(filepath.Join(filepath.Dir(comm), "exe"))
+	return err != nil || os.SameFile(own, exe)
 }
 
 func pidOf(file string) int {

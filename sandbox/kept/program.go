@@ -43,7 +43,7 @@ func Program(dir int, name string, size int64, content io.Reader) (*os.File, err
 	if f := findProgram(dir, name, size); f != nil {
 		return f, nil
 	}
-	f, err := writeProgram(dir, size, content)
+	f, err := UnnamedProgram(dir, size, content)
 	if err != nil {
 		return nil, fmt.Errorf("keep %s: %w", name, err)
 	}
@@ -68,10 +68,10 @@ func findProgram(dir int, name string, size int64) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-// writeProgram writes a program into a file without a name, and gives it open for
+// UnnamedProgram writes a program into a file without a name, and gives it open for
 // reading. The kernel executes nothing that is open for writing (ETXTBSY), so no
 // process is made meanwhile that would have the descriptor until its own exec.
-func writeProgram(dir int, size int64, content io.Reader) (*os.File, error) {
+func UnnamedProgram(dir int, size int64, content io.Reader) (*os.File, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	w, err := Unnamed(dir)

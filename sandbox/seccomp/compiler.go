@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"jail/sandbox/kept"
 	"jail/sandbox/seccomp/bpf"
 )
 
@@ -30,7 +31,7 @@ const (
 	compilerFile = "embedded/jail-seccomp"
 	digestFile   = "embedded/jail-seccomp.sha256"
 	// patience is above the compiler's own limit of CPU time.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	// maxComplaint bounds what is shown of the compiler's standard error.
 	maxComplaint = 4096
 )
@@ -62,7 +63,9 @@ func compile(s *specs.LinuxSeccomp, dir int) ([]byte, error) {
 	}
 	code, err := runFrom(memoryFile, program, spec)
 	if errors.Is(err, errNoExec) && dir >= 0 {
-		inCache := func(program []byte) (*os.File, error) { return unnamedFile(dir, program) }
+		inCache := func(program []byte) (*os.File, error) {
+			return kept.UnnamedProgram(dir, int64(len(program)), bytes.NewReader(program))
+		}
 		var second error
 		if code, second = runFrom(inCache, program, spec); errors.Is(second, errNoExec) {
 			err = fmt.Errorf("%w; from the cache of filters: %w", err, second)
@@ -114,24 +117,6 @@ func memoryFile(program []byte) (*os.File, error) {
 	return f, nil
 }
 
-// unnamedFile is a file without a name in a directory, open for reading only:
-// the kernel does not execute what is open for writing (ETXTBSY).
-func unnamedFile(dir int, program []byte) (*os.File, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o700)
-	if err != nil {
-		return nil, fmt.Errorf("create a file: %w", err)
-	}
-	w := os.NewFile(uintptr(fd), "jail-seccomp in the cache")
-	defer w.Close()
-	if err := w.Chmod(0o700); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
-	}
-	return os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY, 0)
-}
-
 // run starts the compiler with nothing of ours but the three streams: an empty
 // environment, no arguments, and death together with jail.
 func run(program *os.File, spec []byte) ([]byte, error) {
@@ -144,7 +129,18 @@ func run(program *os.File, spec []byte) ([]byte, error) {
 	if err := p.open(); err != nil {
 		return nil, fmt.Errorf("run the filter compiler: pipe: %w", err)
 	}
-	child, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), []string{"jail-seccomp"}, &os.ProcAttr{
+	// A child moves what it is given to numbers above all of theirs, with a pipe of its own, before it looks the
+	// path up: that of the program has to lie above those (package syscall, forkAndExecInChild).
+	least := len(p.child) + 3
+	for _, f := range p.child {
+		least = max(least, int(f.Fd())+len(p.child)+3)
+	}
+	fd, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, least)
+	if err != nil {
+		return nil, fmt.Errorf("run the filter compiler: %w", err)
+	}
+	defer kept.Close(fd)
+	child, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(fd), []string{"jail-seccomp"}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{},
 		Files: p.child[:],

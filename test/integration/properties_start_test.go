@@ -383,8 +383,10 @@ func resetsSignals(t *testing.T) {
 	look := []string{"grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"}
 	const new = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
 	control, err := u.plain(env[0], append(env[1:], look...)...)
-	if want := "SigBlk:\t0000000000000800\nSigIgn:\t0000000000000201\n"; err != nil || control != want {
-		t.Errorf("control: %v, %q, want %q", err, control, want)
+	// Whoever runs the tests may have more of them ignored.
+	var blocked, ignored uint64
+	if _, bad := fmt.Sscanf(control, "SigBlk:\t%x\nSigIgn:\t%x\n", &blocked, &ignored); err != nil || bad != nil || blocked&0x800 == 0 || ignored&0x201 != 0x201 {
+		t.Errorf("control: %v, %q: USR2 is not blocked, or HUP and USR1 are not ignored", err, control)
 	}
 	got, err := u.plain(env[0], append(append(env[1:], need.Jail(t), "--"), look...)...)
 	if err != nil || got != new {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"jail/netsetup"
 	"jail/test/need"
@@ -158,6 +159,26 @@ func TestJailPublishTaken(t *testing.T) {
 	}
 }
 
+// refusals reads what `jail net log --json` prints.
+func refusals(t *testing.T, log *exec.Cmd) []string {
+	t.Helper()
+	got, err := log.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for line := range strings.Lines(string(got)) {
+		var e netsetup.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != "name" || e.Name == "cdn.test" { // a resolver may try the name below a search domain, too
+			said = append(said, fmt.Sprint(e.Kind, " ", e.Proto, " ", e.Name, e.Port, " ", e.Program, " ", e.Write))
+		}
+	}
+	return said
+}
+
 // What was refused is in the log of the running sandbox: once each, with the program and a fix.
 func TestJailLog(t *testing.T) {
 	world(t)
@@ -185,23 +206,14 @@ func TestJailLog(t *testing.T) {
 			t.Fatal("the probe said nothing")
 		}
 	}
-	got, err := ordinary(jail, "net", "log", "--json", "logged").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said []string
-	for line := range strings.Lines(string(got)) {
-		var e netsetup.Event
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.Kind != "name" || e.Name == "cdn.test" { // a resolver may try the name below a search domain, too
-			said = append(said, fmt.Sprint(e.Kind, " ", e.Proto, " ", e.Name, e.Port, " ", e.Program, " ", e.Write))
-		}
-	}
 	want := []string{
 		"flow tcp 80 probe 203.0.113.11:80/tcp", "name  cdn.test0 probe cdn.test",
 		"flow udp 7 probe 203.0.113.11:7/udp", "flow icmp 0 probe 203.0.113.11/icmp",
+	}
+	var said []string
+	// The program is answered before its refusal is told to the supervisor.
+	for end := time.Now().Add(20 * time.Second); len(said) < len(want) && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		said = refusals(t, ordinary(jail, "net", "log", "--json", "logged"))
 	}
 	if !slices.Equal(said, want) {
 		t.Errorf("the log says\n%s\nnot\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))

@@ -78,7 +78,7 @@ func commandRole(command string) int {
 }
 
 // fromMemory opens the gateway as a start does that can keep nothing.
-func fromMemory() (string, []string, *os.File, error) { return program.Open(nil) }
+func fromMemory() (*os.File, []string, error) { return program.Open(nil) }
 
 // runRole is the supervisor of a sandbox: it takes the network's annotation from
 // JAIL_NETWORK and runs a probe inside. The probe is root of a user namespace below
