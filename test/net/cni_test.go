@@ -104,7 +104,7 @@ func cniKills(t *testing.T, name string) {
 		b.kill()
 	}
 	gone(t)
-	time.Sleep(time.Second) // plugins whose caller was killed come to their end
+	unlocked(t)
 	// There are addresses for 13 of them.
 	last := start(t, "last", network, "tcp good.test:80")
 	last.check(t, []string{"tcp good.test:80"}, nil)
@@ -112,6 +112,21 @@ func cniKills(t *testing.T, name string) {
 		t.Error(last.out.String())
 	}
 	detached(t)
+}
+
+// unlocked waits for the plugins whose caller was killed, which hold its record's lock to their end.
+func unlocked(t *testing.T) {
+	t.Helper()
+	const held = `for f in /var/lib/cni/jail/jail-*; do [ ! -e "$f" ] || flock --nonblock "$f" true || echo "$f"; done`
+	var out []byte
+	for range 600 {
+		out, _ = exec.Command("sh", "-c", held).Output()
+		if len(out) == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("plugins are still at work on\n%s", out)
 }
 
 // hostProcesses are those that make links on the host.
@@ -135,7 +150,7 @@ func detached(t *testing.T) {
 	gone(t)
 	const look = `find /var/lib/cni/networks /var/lib/cni/results /var/lib/cni/jail -type f ! -name 'last_reserved*' ! -name lock; ip -o link | grep -o ': veth[0-9a-f]*@'`
 	var out []byte
-	for range 100 {
+	for range 600 {
 		out, _ = exec.Command("sh", "-c", look).Output()
 		if len(out) == 0 {
 			return
