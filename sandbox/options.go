@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -103,7 +104,7 @@ func parseOverlay(params []string) (layers, error) {
 	var seen []string
 	for _, p := range params {
 		key, value, _ := strings.Cut(p, "=")
-		if contains(seen, key) {
+		if slices.Contains(seen, key) {
 			return l, fmt.Errorf("%s= is given twice", key)
 		}
 		seen = append(seen, key)
@@ -115,13 +116,13 @@ func parseOverlay(params []string) (layers, error) {
 		case "workdir":
 			l.work = strings.Join(unescape(value, 0), "")
 		default:
-			if !contains(overlayParams, p) {
+			if !slices.Contains(overlayParams, p) {
 				return l, fmt.Errorf("option %q of an overlay is not supported", p)
 			}
 			l.rest = append(l.rest, p)
 		}
 	}
-	if len(l.lower) == 0 || contains(l.lower, "") {
+	if len(l.lower) == 0 || slices.Contains(l.lower, "") {
 		// The kernel takes "::" for the start of data-only layers, which are reached through metacopy alone.
 		return l, fmt.Errorf("an overlay without lowerdir=, or with an empty layer in it")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,7 +24,7 @@ func (c *compiler) hostPath(p string) (string, fs.FileMode, error) {
 		return host, mode, err
 	}
 	outside := errors.New("leads out of the bundle's folder; what lies elsewhere is named by its absolute path")
-	if contains(split(p), "..") {
+	if slices.Contains(split(p), "..") {
 		return "", 0, outside
 	}
 	dir, _, err := canonical(c.facts.Files, c.bundle.Dir)
