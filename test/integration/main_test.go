@@ -61,7 +61,8 @@ func newUser(t testing.TB) *user {
 			u.env = append(u.env, v)
 		}
 	}
-	u.env = append(u.env, "HOME="+home)
+	// A shell that a test's terminal takes along would write its history into a home that is being removed.
+	u.env = append(u.env, "HOME="+home, "HISTFILE=")
 	u.write(".ssh/id_bait", "a planted key\n")
 	u.write("Downloads/.keep", "")
 	return u
