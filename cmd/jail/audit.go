@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"jail/policy"
 	"jail/sandbox"
 	"jail/sandbox/audit"
 	"jail/sandbox/audit/check"
@@ -158,15 +157,7 @@ func (a *app) promises(ref string, planted *audit.Planted) (func(check.Check) st
 		return nil, err
 	}
 	host.Cwd = planted.Bait.Home + "/project"
-	profile, err := policy.Load(ref, host)
-	if err != nil {
-		return nil, err
-	}
-	resolved, err := profile.Resolve(host)
-	if err != nil {
-		return nil, err
-	}
-	compiled, err := resolved.Spec([]string{"true"})
+	compiled, err := throughEveryStage(ref, host)
 	if err != nil {
 		return nil, err
 	}

@@ -37,12 +37,15 @@ func (c *checkCmd) Run(a *app) error {
 	findings := []finding{}
 	bad := false
 	for _, ref := range c.Profile {
-		warnings, err := checkProfile(ref, host)
-		for _, p := range policy.AsProblems(err) {
-			findings = append(findings, finding{"error", p})
-			bad = true
+		compiled, err := throughEveryStage(ref, host)
+		if err != nil {
+			for _, p := range policy.AsProblems(err) {
+				findings = append(findings, finding{"error", p})
+				bad = true
+			}
+			continue
 		}
-		for _, p := range warnings {
+		for _, p := range compiled.Warnings {
 			findings = append(findings, finding{"warning", p})
 		}
 	}
@@ -65,19 +68,11 @@ func (c *checkCmd) Run(a *app) error {
 	return nil
 }
 
-// checkProfile takes a profile through every stage there is before a start.
-func checkProfile(ref string, host *policy.Host) ([]policy.Problem, error) {
-	profile, err := policy.Load(ref, host)
+// throughEveryStage takes a profile through every stage there is before a start.
+func throughEveryStage(ref string, host *policy.Host) (*policy.Compiled, error) {
+	resolved, err := resolveFor(ref, host)
 	if err != nil {
 		return nil, err
 	}
-	resolved, err := profile.Resolve(host)
-	if err != nil {
-		return nil, err
-	}
-	compiled, err := resolved.Spec([]string{"true"})
-	if err != nil {
-		return nil, err
-	}
-	return compiled.Warnings, nil
+	return resolved.Spec([]string{"true"})
 }

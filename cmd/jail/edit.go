@@ -105,7 +105,7 @@ func (a *app) editUntilRight(draft string, host *policy.Host) ([]byte, error) {
 		if err := runEditor(draft); err != nil {
 			return nil, err
 		}
-		_, err := checkProfile(draft, host)
+		_, err := throughEveryStage(draft, host)
 		if err == nil {
 			return os.ReadFile(draft)
 		}

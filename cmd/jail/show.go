@@ -34,14 +34,18 @@ func (a *app) resolve(ref string, project projectFlag) (*policy.Resolved, error)
 	if err != nil {
 		return nil, err
 	}
-	profile, err := policy.Load(ref, host)
-	if err != nil {
-		return nil, err
-	}
-	resolved, err := profile.Resolve(host)
+	resolved, err := resolveFor(ref, host)
 	if err != nil {
 		return nil, err
 	}
 	a.warnings(resolved.Warnings)
 	return resolved, nil
+}
+
+func resolveFor(ref string, host *policy.Host) (*policy.Resolved, error) {
+	profile, err := policy.Load(ref, host)
+	if err != nil {
+		return nil, err
+	}
+	return profile.Resolve(host)
 }
