@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jail/sandbox/seccomp/rules"
+	"jail/test/elf32"
 	"jail/test/need"
 )
 
@@ -133,7 +133,8 @@ func oneOf(got, choices string) bool {
 func TestKernelKeepsI386Closed(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "exit7")
-	must(t, os.WriteFile(program, elf32(), 0o700))
+	exit7 := []byte{0xb8, 1, 0, 0, 0, 0xbb, 7, 0, 0, 0, 0xcd, 0x80} // mov eax, 1 (exit); mov ebx, 7; int 0x80
+	must(t, os.WriteFile(program, elf32.Program(exit7), 0o700))
 	const dead = "signal: bad system call (core dumped)|signal: bad system call"
 	if got := under(t, nil, "exec "+program); got != "exit status 7" {
 		t.Skipf("this kernel runs no 32-bit programs (%s), so that none can come to anything", got)
@@ -147,28 +148,6 @@ func TestKernelKeepsI386Closed(t *testing.T) {
 	if got := under(t, mustFilter(t, open, Options{}).Code, "exec "+program); got != "exit status 7" {
 		t.Errorf("with i386 asked for: %s", got)
 	}
-}
-
-// elf32 is the smallest program of 32 bits: mov eax, 1 (exit); mov ebx, 7; int 0x80.
-func elf32() []byte {
-	const base, header = 0x10000, 52 + 32
-	code := []byte{0xb8, 1, 0, 0, 0, 0xbb, 7, 0, 0, 0, 0xcd, 0x80}
-	le := binary.LittleEndian
-	b := append([]byte{0x7f, 'E', 'L', 'F', 1, 1, 1}, make([]byte, 9)...)
-	for _, v := range []uint16{2, 3} { // executable, i386
-		b = le.AppendUint16(b, v)
-	}
-	for _, v := range []uint32{1, base + header, 52, 0, 0} { // version, entry, program headers, sections, flags
-		b = le.AppendUint32(b, v)
-	}
-	for _, v := range []uint16{52, 32, 1, 40, 0, 0} {
-		b = le.AppendUint16(b, v)
-	}
-	size := uint32(header + len(code))
-	for _, v := range []uint32{1, 0, base, base, size, size, 5, 0x1000} { // PT_LOAD, read and execute
-		b = le.AppendUint32(b, v)
-	}
-	return append(b, code...)
 }
 
 // Where files in memory may not be executed the compiler runs from the cache.

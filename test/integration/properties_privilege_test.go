@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"jail/test/elf32"
 	"jail/test/need"
 )
 
@@ -94,7 +94,7 @@ func makesNoUserNamespace(t *testing.T) {
 		0x89, 0xc3, 0xf7, 0xdb, 0x75, 5, 0xbb, 42, 0, 0, 0, // mov ebx, eax; neg ebx; jnz +5; mov ebx, 42
 		0xb8, 1, 0, 0, 0, 0xcd, 0x80, // mov eax, 1; int 0x80
 	}
-	if err := os.WriteFile(path, elf32(code), 0o755); err != nil {
+	if err := os.WriteFile(path, elf32.Program(code), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var exit *exec.ExitError
@@ -108,27 +108,6 @@ func makesNoUserNamespace(t *testing.T) {
 	if _, _, code := u.run("--ro", path+":/unshare32", "/unshare32"); code != 128+int(syscall.SIGSYS) {
 		t.Errorf("the 32-bit program ends with %d inside, want %d", code, 128+int(syscall.SIGSYS))
 	}
-}
-
-// elf32 is a program of 32 bits with nothing but the code.
-func elf32(code []byte) []byte {
-	const base, header = 0x10000, 52 + 32
-	le := binary.LittleEndian
-	b := append([]byte{0x7f, 'E', 'L', 'F', 1, 1, 1}, make([]byte, 9)...)
-	for _, v := range []uint16{2, 3} { // executable, i386
-		b = le.AppendUint16(b, v)
-	}
-	for _, v := range []uint32{1, base + header, 52, 0, 0} { // version, entry, program headers, sections, flags
-		b = le.AppendUint32(b, v)
-	}
-	for _, v := range []uint16{52, 32, 1, 40, 0, 0} {
-		b = le.AppendUint16(b, v)
-	}
-	size := uint32(header + len(code))
-	for _, v := range []uint32{1, 0, base, base, size, size, 5, 0x1000} { // PT_LOAD, read and execute
-		b = le.AppendUint32(b, v)
-	}
-	return append(b, code...)
 }
 
 // Objects of the user's are looked for by their names, which the program is told.

@@ -302,57 +302,43 @@ func diesWithTheSupervisor(t *testing.T) {
 	u := newUser(t)
 	for _, c := range []struct {
 		name string
+		args []string
 		left int
-	}{{"sh", 3}, {need.Jail(t), 0}} {
-		mark := unique()
-		script := u.write("family", family(mark))
-		args, own := []string{script}, 0
-		if c.left == 0 {
-			args, own = []string{"--ro", script + ":/family", "sh", "/family"}, 0
-		}
-		cmd := exec.Command(c.name, args...)
-		cmd.Dir, cmd.Env = u.home, u.env
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if !remain(mark, 3+own) {
-			t.Fatalf("%s: %d processes have started, want 3", c.name, len(marked(mark)))
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if !remain(mark, c.left) {
-			t.Errorf("%s: %d processes are left, want %d", c.name, len(marked(mark)), c.left)
-		}
-		for _, pid := range marked(mark) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
+	}{{"sh", []string{"family"}, 3}, {need.Jail(t), []string{"--ro", "family:/family", "sh", "/family"}, 0}} {
+		u.leaves(c.left, c.name, c.args...)
 	}
 }
 
 func diesWithTheCaller(t *testing.T) {
 	u := newUser(t)
 	for _, c := range []struct {
-		name, command string
-		left          int
-	}{{"control", "sh family", 3}, {"jail", need.Jail(t) + " --ro family:/family sh /family", 0}} {
-		mark := unique()
-		u.write("family", family(mark))
-		caller := exec.Command("sh", "-c", c.command+" & wait")
-		caller.Dir, caller.Env = u.home, u.env
-		if err := caller.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if !remain(mark, 3) {
-			t.Fatalf("%s: %d processes have started, want 3", c.name, len(marked(mark)))
-		}
-		_ = caller.Process.Kill()
-		_ = caller.Wait()
-		if !remain(mark, c.left) {
-			t.Errorf("%s: %d processes are left, want %d", c.name, len(marked(mark)), c.left)
-		}
-		for _, pid := range marked(mark) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
+		command string
+		left    int
+	}{{"sh family", 3}, {need.Jail(t) + " --ro family:/family sh /family", 0}} {
+		u.leaves(c.left, "sh", "-c", c.command+" & wait")
+	}
+}
+
+// leaves starts a program that runs the script `family`, kills it, and wants so many of the family's processes left.
+func (u *user) leaves(left int, program string, args ...string) {
+	u.t.Helper()
+	mark := unique()
+	u.write("family", family(mark))
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Env = u.home, u.env
+	if err := cmd.Start(); err != nil {
+		u.t.Fatal(err)
+	}
+	if !remain(mark, 3) {
+		u.t.Fatalf("%s %q: %d processes have started, want 3", program, args, len(marked(mark)))
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if !remain(mark, left) {
+		u.t.Errorf("%s %q: %d processes are left, want %d", program, args, len(marked(mark)), left)
+	}
+	for _, pid := range marked(mark) {
+		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 }
 

@@ -117,16 +117,8 @@ func cniKills(t *testing.T, name string) {
 // unlocked waits for the plugins whose caller was killed, which hold its record's lock to their end.
 func unlocked(t *testing.T) {
 	t.Helper()
-	const held = `for f in /var/lib/cni/jail/jail-*; do [ ! -e "$f" ] || flock --nonblock "$f" true || echo "$f"; done`
-	var out []byte
-	for range 600 {
-		out, _ = exec.Command("sh", "-c", held).Output()
-		if len(out) == 0 {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Errorf("plugins are still at work on\n%s", out)
+	const held = `for f in /var/lib/cni/jail/jail-*; do [ ! -e "$f" ] || flock --nonblock "$f" true || echo "$f"; done 2>/dev/null`
+	comesToNothing(t, 30*time.Second, "plugins are still at work on", held)
 }
 
 // hostProcesses are those that make links on the host.
@@ -148,14 +140,6 @@ func hostProcesses() []string {
 func detached(t *testing.T) {
 	t.Helper()
 	gone(t)
-	const look = `find /var/lib/cni/networks /var/lib/cni/results /var/lib/cni/jail -type f ! -name 'last_reserved*' ! -name lock; ip -o link | grep -o ': veth[0-9a-f]*@'`
-	var out []byte
-	for range 600 {
-		out, _ = exec.Command("sh", "-c", look).Output()
-		if len(out) == 0 {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Errorf("left of CNI networks:\n%s", out)
+	const look = `find /var/lib/cni/networks /var/lib/cni/results /var/lib/cni/jail -type f ! -name 'last_reserved*' ! -name lock 2>/dev/null; ip -o link | grep -o ': veth[0-9a-f]*@' 2>/dev/null`
+	comesToNothing(t, 30*time.Second, "left of CNI networks:", look)
 }

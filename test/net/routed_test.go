@@ -132,15 +132,21 @@ func cleanHost(t *testing.T) {
 	gone(t)
 	need.Program(t, "nft")
 	const look = `ip -o link | grep -o ': jail[0-9a-f]*'; ip route | grep -F 10.214.; ip -6 route | grep -F fd6a:; nft list tables`
+	comesToNothing(t, 5*time.Second, "left on the host:", look)
+}
+
+// comesToNothing looks, again and again, with a line of the shell that prints what should not be there.
+func comesToNothing(t *testing.T, within time.Duration, left, look string) {
+	t.Helper()
 	var out []byte
-	for range 100 {
+	for range within / (50 * time.Millisecond) {
 		out, _ = exec.Command("sh", "-c", look).CombinedOutput()
 		if len(out) == 0 {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Errorf("left on the host:\n%s", out)
+	t.Errorf("%s\n%s", left, out)
 }
 
 func refusesRoot(t *testing.T, network, want string) {
