@@ -190,7 +190,7 @@ type BusRules struct {
 	Talk      List[Text] `key:"talk" doc:"Names the program may call, start and hear from, as org.freedesktop.Notifications or org.example.*."`
 	Own       List[Text] `key:"own" doc:"Names the program may own."`
 	See       List[Text] `key:"see" doc:"Names the program may see, and nothing more."`
-	Call      List[Text] `key:"call" doc:"Single calls of a name: NAME=METHOD@PATH, as org.example.App=org.example.Player.*@/org/example/*. Either of METHOD and @PATH may be left out."`
+	Call      List[Text] `key:"call" doc:"Single calls of a name: NAME=METHOD@PATH, as org.example.App=org.example.App.*@/org/*. Either of METHOD and @PATH may be left out."`
 	Broadcast List[Text] `key:"broadcast" doc:"Signals to all that the program may hear: NAME=SIGNAL@PATH, written as in call."`
 }
 

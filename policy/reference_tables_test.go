@@ -56,7 +56,8 @@ func keyTable(t reflect.Type) string {
 	return b.String()
 }
 
-func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+// cell is a text as a cell of a Markdown table, which it neither ends nor sets in italics.
+func cell(s string) string { return strings.NewReplacer("|", `\|`, "*", `\*`).Replace(s) }
 
 // valueText says in a few words what a key takes.
 func valueText(t reflect.Type, f field) string {
