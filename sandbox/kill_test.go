@@ -59,7 +59,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for processesWith(mark) > 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d processes are left", processesWith(mark))

@@ -212,7 +212,7 @@ func supervised(t testing.TB, o order) outcome {
 	if out.CloseErr != "" {
 		t.Errorf("close: %s", out.CloseErr)
 	}
-	gone(t, out.Dirs, time.Second)
+	gone(t, out.Dirs, 30*time.Second)
 	return out
 }
 

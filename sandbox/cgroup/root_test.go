@@ -89,7 +89,7 @@ func TestRootMovesTheOthersOut(t *testing.T) {
 		if out.Err != "" || !strings.HasPrefix(out.Output, "0::"+strings.TrimPrefix(dir, "/sys/fs/cgroup")+"/jail-moves-") {
 			t.Errorf("%s: the program is in %q", out.Err, out.Output)
 		}
-		gone(t, out.Dirs, time.Second)
+		gone(t, out.Dirs, 30*time.Second)
 		if text, _ := get("/proc/" + strconv.Itoa(other.Process.Pid) + "/cgroup"); !strings.HasSuffix(text, "/"+outside) {
 			t.Errorf("the other process is in %q, want a sub-group %s", text, outside)
 		}
@@ -117,7 +117,7 @@ func TestRootAloneLeavesNoTrace(t *testing.T) {
 			if out.Err != "" || out.Way != "direct" {
 				t.Fatalf("%s by way %q", out.Err, out.Way)
 			}
-			gone(t, append(out.Dirs, filepath.Join(dir, outside)), 10*time.Second)
+			gone(t, append(out.Dirs, filepath.Join(dir, outside)), 30*time.Second)
 			if on := words(dir + "/cgroup.subtree_control"); len(on) > 0 {
 				t.Errorf("controllers %q are still on", on)
 			}

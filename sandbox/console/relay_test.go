@@ -284,7 +284,7 @@ func TestDrainGivesUpOnAStoppedTerminal(t *testing.T) {
 	go func() { p.Close(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("Close waits for a stopped terminal")
 	}
 }
@@ -346,7 +346,7 @@ func TestHangUpSignalsTheProgram(t *testing.T) {
 			if got != want {
 				t.Errorf("the program gets %v, want %v", got, want)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("the program does not get %v", want)
 		}
 	}

@@ -147,7 +147,7 @@ func TestFoundWhileItLives(t *testing.T) {
 	}
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
-	if !box.Wait(5 * time.Second) {
+	if !box.Wait(30 * time.Second) {
 		t.Error("a killed sandbox counts as running")
 	}
 	if err := box.Signal(unix.SIGTERM); err != nil {

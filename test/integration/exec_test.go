@@ -251,7 +251,7 @@ func processesNamed(mark, program string) []int {
 // none waits until no process with the mark is left, jail's helpers included.
 func none(t *testing.T, mark string) {
 	t.Helper()
-	end := time.Now().Add(5 * time.Second)
+	end := time.Now().Add(30 * time.Second)
 	for len(processesNamed(mark, "sleep")) > 0 {
 		if time.Now().After(end) {
 			t.Fatalf("processes %v are left", processesNamed(mark, "sleep"))

@@ -418,7 +418,7 @@ func state(t *testing.T, home string) string {
 // nothingLeft waits for every orphan to end.
 func nothingLeft(t *testing.T, home, before, when string) {
 	t.Helper()
-	until := time.Now().Add(10 * time.Second)
+	until := time.Now().Add(60 * time.Second)
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 		if errors.Is(err, unix.ECHILD) {

@@ -132,7 +132,7 @@ func cleanHost(t *testing.T) {
 	gone(t)
 	need.Program(t, "nft")
 	const look = `ip -o link | grep -o ': jail[0-9a-f]*'; ip route | grep -F 10.214.; ip -6 route | grep -F fd6a:; nft list tables`
-	comesToNothing(t, 5*time.Second, "left on the host:", look)
+	comesToNothing(t, 30*time.Second, "left on the host:", look)
 }
 
 // comesToNothing looks, again and again, with a line of the shell that prints what should not be there.
