@@ -2,7 +2,5 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-const auditArch = unix.AUDIT_ARCH_AARCH64
-
 // supervisingHere is empty: the processor has no older names of calls.
 var supervisingHere []uintptr

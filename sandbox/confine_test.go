@@ -1,17 +1,13 @@
 package sandbox
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"jail/sandbox/seccomp/bpf"
 )
 
 // TestConfinedSupervisor tries in a process of its own what a supervisor never does, with and without its filter, and what
@@ -109,28 +105,4 @@ func forkAndExit() (int, error) {
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 	return int(pid), nil
-}
-
-// TestSupervisorFilterKnowsItsCalls runs the filter over every number.
-func TestSupervisorFilterKnowsItsCalls(t *testing.T) {
-	var code []byte
-	for _, i := range supervisorFilter() {
-		code = binary.NativeEndian.AppendUint16(code, i.Code)
-		code = append(code, i.Jt, i.Jf)
-		code = binary.NativeEndian.AppendUint32(code, i.K)
-	}
-	program, err := bpf.Parse(code)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for nr := range uint32(1 << 10) {
-		want := bpf.RetErrno | uint32(unix.EPERM)
-		if slices.Contains(supervising, uintptr(nr)) || slices.Contains(supervisingHere, uintptr(nr)) || nr == unix.SYS_CLONE {
-			want = bpf.RetAllow
-		}
-		call := bpf.Call{Number: nr, Arch: auditArch}
-		if got := program.Run(&call); got != want {
-			t.Errorf("call %d: %#x, want %#x", nr, got, want)
-		}
-	}
 }
