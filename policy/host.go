@@ -191,6 +191,9 @@ func fileStat(st *syscall.Stat_t) FileStat {
 
 func fileMode(m uint32) fs.FileMode {
 	mode := fs.FileMode(m & 0o777)
+	if m&syscall.S_ISVTX != 0 {
+		mode |= fs.ModeSticky
+	}
 	switch m & syscall.S_IFMT {
 	case syscall.S_IFDIR:
 		mode |= fs.ModeDir

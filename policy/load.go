@@ -17,11 +17,17 @@ const (
 // command line become one more layer on top. The error is a Problems with
 // everything found wrong in any of the files.
 func Load(ref string, h *Host, overrides ...Override) (*Profile, error) {
+	look := newLookup(h)
+	for _, dir := range SearchPath(h) {
+		if p := look.strangersMay(h, dir); p != nil {
+			return nil, Problems{*p}
+		}
+	}
 	src, p := findRef(h, ref)
 	if p != nil {
 		return nil, Problems{*p}
 	}
-	l := &loader{host: h, profile: &Profile{Ref: ref, Name: src.name}, seen: map[string]bool{}}
+	l := &loader{host: h, look: look, profile: &Profile{Ref: ref, Name: src.name}, seen: map[string]bool{}}
 	l.file(src, Origin{}, 0)
 	if n := len(l.profile.Layers); n > 0 {
 		if name := l.profile.Layers[n-1].Doc.Name; name.Set {
@@ -54,6 +60,7 @@ func LoadHelper(name string, text []byte, h *Host, overrides ...Override) (*Prof
 
 type loader struct {
 	host     *Host
+	look     *lookup // at whose the files are; nil where they come from jail itself
 	profile  *Profile
 	problems Problems
 	seen     map[string]bool // by source.id
@@ -106,6 +113,12 @@ func (l *loader) file(s *source, asked Origin, depth int) {
 		l.problems = append(l.problems, problemAt(asked, "extends", "too many files: at most "+strconv.Itoa(maxFiles)+
 			", nested "+strconv.Itoa(maxExtendDepth)+" deep", "extend fewer profiles"))
 		return
+	}
+	if s.found {
+		if p := l.look.strangersMay(l.host, s.path); p != nil {
+			l.problems = append(l.problems, *p)
+			return
+		}
 	}
 	doc, problems := decodeSource(s)
 	l.problems = append(l.problems, problems...)

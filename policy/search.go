@@ -51,6 +51,7 @@ type source struct {
 	text []byte
 	// project files may be changed by whoever can write their folder.
 	project bool
+	found   bool // by its name, in a folder of the search path
 }
 
 // id tells two files apart.
@@ -84,6 +85,7 @@ func byName(h *Host, name, after string) (*source, error) {
 		}
 		s, err := readProfile(h, path, path)
 		if err == nil {
+			s.found = true
 			return s, nil
 		}
 		if !missing(err) {
