@@ -62,6 +62,8 @@ type compiler struct {
 	origins []originAt
 	links   []TreeEntry // symlinks below a mount: Path inside and Target
 	rooms   []*Entry    // folders in which helpers outside offer sockets
+
+	warnings []Problem // beside those of the profile
 }
 
 type originAt struct{ pointer, origin string }
@@ -97,7 +99,7 @@ func (r *Resolved) Spec(args []string) (*Compiled, error) {
 		}
 	}
 	c.annotations()
-	return &Compiled{Spec: c.spec, Tree: c.tree, HostDirs: r.HostDirs, Warnings: r.Warnings, connected: connected(&r.Desktop)}, nil
+	return &Compiled{Spec: c.spec, Tree: c.tree, HostDirs: r.HostDirs, Warnings: slices.Concat(r.Warnings, c.warnings), connected: connected(&r.Desktop)}, nil
 }
 
 // annotations writes what OCI has no field for.

@@ -78,6 +78,9 @@ func (c *compiler) seccomp() (*specs.LinuxSeccomp, error) {
 			continue
 		}
 		v := c.verdict(i, &states)
+		if call.name == "execve" && c.neverStarts(&v) {
+			c.warnings = append(c.warnings, problemAt(c.r.Syscalls.Origin, "syscalls", "execve is answered with "+v.base.Name+", so no program can be started", "put execve, or @default, in syscalls.allow"))
+		}
 		if len(v.lines) == 0 {
 			if call.name == "socketcall" && isDefaultAnswer(v.base) {
 				v.base = errnoAction(uint(unix.EPERM)) // must not be left out: see callLists.syscalls
@@ -102,6 +105,13 @@ func (c *compiler) seccomp() (*specs.LinuxSeccomp, error) {
 		out.Syscalls = cut.appendTo(out.Syscalls)
 	}
 	return out, nil
+}
+
+// neverStarts tells whether the profile's answer to execve keeps its own program from being started: the filter is in
+// force by then. It is a warning, for a fragment that others are to extend may well leave that to them.
+func (c *compiler) neverStarts(execve *verdict) bool {
+	said := c.r.Syscalls.Origin.File != ""
+	return said && len(execve.lines) == 0 && execve.base.Kind != "allow" && execve.base.Kind != "log"
 }
 
 // callStates goes through the profile's lists once.
