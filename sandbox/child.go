@@ -67,7 +67,8 @@ func (m *memory) processes(n int, rows []call, shared *report) *process {
 //
 //go:norace
 //go:noinline
-func fork(p *process, args *cloneArgs, ownThread, dieWithParent bool) (pid int, needThread bool, errno syscall.Errno) {
+func fork(p *process, args *cloneArgs, ownThread, dieWithParent bool) (pid int, needThread bool, failed *callError) {
+	var errno syscall.Errno
 	syscall.ForkLock.Lock()
 	runtimeBeforeFork() // from here the goroutine stays on its thread
 	tid, _, _ := syscall.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
@@ -88,10 +89,13 @@ func fork(p *process, args *cloneArgs, ownThread, dieWithParent bool) (pid int, 
 	}
 	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
-	if r > ^uintptr(4095) {
-		return 0, false, syscall.Errno(-r)
+	switch {
+	case errno != 0:
+		return 0, false, &callError{unix.SYS_PRCTL, errno}
+	case r > ^uintptr(4095):
+		return 0, false, &callError{opFork, syscall.Errno(-r)}
 	}
-	return int(r), needThread, errno
+	return int(r), needThread, nil
 }
 
 // clone makes a process by clone(2) or clone3(2), with the first two arguments of either. On its own stack the child

@@ -19,9 +19,9 @@ func TestToleratedFailureLeavesNoDescriptor(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	rows := append(a.table(len(a.rows)), a.rows...)
-	pid, _, errno := fork(a.processes(1, rows, allot[report](&a.memory)), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)}, true, false)
-	if errno != 0 {
-		t.Fatal(errno)
+	pid, _, failed := fork(a.processes(1, rows, allot[report](&a.memory)), &cloneArgs{exitSignal: uint64(unix.SIGCHLD)}, true, false)
+	if failed != nil {
+		t.Fatal(failed)
 	}
 	var ws syscall.WaitStatus
 	if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil {

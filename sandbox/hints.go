@@ -29,8 +29,13 @@ func callName(nr uintptr) string {
 	return fmt.Sprintf("system call %d", nr)
 }
 
-// cloneError says why no sandbox could be made and what to type about it.
-func (p *Plan) cloneError(errno syscall.Errno) error {
+// forkError says why no sandbox could be made and what to type about it.
+func (p *Plan) forkError(failed *callError) error {
+	if failed.nr == unix.SYS_PRCTL {
+		return &Error{What: "have jail die with its caller", Cause: failed, Exit: 125,
+			Hint: "a filter around jail refuses the call; where it cannot be changed, process.die-with-parent: false does without"}
+	}
+	errno := failed.errno
 	e := &Error{What: p.cloneText(), Cause: errno, Exit: 125}
 	if errno == syscall.EPERM && readLine("/proc/self/uid_map") == "" {
 		e.What, e.Cause = "make a user namespace", fmt.Errorf("jail's own user id is not mapped in the user namespace it runs in: %w", errno)

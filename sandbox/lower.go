@@ -149,7 +149,7 @@ func (p *Process) awaitJoined() error {
 		errno := syscall.Errno(p.shared.errno)
 		c := p.table.asm.rows[p.shared.row]
 		if c.nr == opFork {
-			return p.plan.cloneError(errno)
+			return p.plan.forkError(&callError{opFork, errno})
 		}
 		return &Error{What: "join the sandbox's namespaces", Cause: &callError{c.nr, errno}, Exit: 125}
 	}

@@ -64,16 +64,16 @@ func MakeRooms(names []string) ([]*Room, error) {
 	maker := a.processes(1, a.rows, a.shared)
 	undo, err := a.keepToItself()
 	var pid int
-	var errno syscall.Errno
+	var failed *callError
 	if err = errors.Join(err, a.err); err == nil {
-		pid, _, errno = fork(maker, args, true, false)
+		pid, _, failed = fork(maker, args, true, false)
 	}
 	undo()
 	if err != nil {
 		return nil, fmt.Errorf("map memory to share with the maker of rooms: %w", err)
 	}
-	if errno != 0 {
-		return nil, (&Plan{clone: args.flags}).cloneError(errno)
+	if failed != nil {
+		return nil, (&Plan{clone: args.flags}).forkError(failed)
 	}
 	var ws syscall.WaitStatus
 	for {

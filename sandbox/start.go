@@ -131,12 +131,12 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		args.cgroup = uint64(o.CgroupFD)
 	}
 	undo, err := proc.table.asm.keepToItself()
-	var errno syscall.Errno
+	var failed *callError
 	if err == nil {
 		var needThread bool
-		if proc.pid, needThread, errno = fork(proc.table.first, args, false, o.dieWithParent); needThread {
+		if proc.pid, needThread, failed = fork(proc.table.first, args, false, o.dieWithParent); needThread {
 			runtime.LockOSThread()
-			proc.pid, _, errno = fork(proc.table.first, args, true, o.dieWithParent)
+			proc.pid, _, failed = fork(proc.table.first, args, true, o.dieWithParent)
 		}
 	}
 	undo()
@@ -144,9 +144,9 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		proc.events.close()
 		return nil, fmt.Errorf("part the sandbox's memory from jail's own: madvise: %w", err)
 	}
-	if errno != 0 {
+	if failed != nil {
 		proc.events.close()
-		return nil, p.cloneError(errno)
+		return nil, p.forkError(failed)
 	}
 	if len(in.joins) > 0 && !p.joining {
 		if err := proc.awaitJoined(); err != nil {
