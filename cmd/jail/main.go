@@ -14,6 +14,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"reflect"
@@ -88,6 +89,11 @@ func (a *app) dispatch(args []string) error {
 	target := reflect.ValueOf(command).Elem()
 	if w.odd != nil || !declares(target.Type(), w.flags) {
 		return a.misread(w)
+	}
+	for _, f := range w.flags {
+		if f.value == "" { // a variable that is not set, in a script, is no wish for the default
+			return usageError(fmt.Errorf("--%s: its value is empty", f.name), w.command)
+		}
 	}
 	setFlags(reflect.ValueOf(&a.globalFlags).Elem(), w.flags)
 	setFlags(target, w.flags)
