@@ -148,7 +148,7 @@ var readmeRuns = map[string][]readmeRun{
 	"jail stop NAME":                              {{before: background}},
 	"jail net log NAME":                           {{before: background, code: 125, says: "has network mode none"}},
 	"jail net top NAME":                           {{before: background, code: 125, says: "has network mode none"}},
-	"jail run --detach NAME":                      {{rest: "; code=$?; jail stop --all; exit $code", code: 127, says: "NAME: not found"}, {rest: " 2>/dev/null || jail run --detach -- true"}},
+	"jail run --detach NAME":                      {{code: 127, says: "NAME: not found"}, {rest: " 2>/dev/null || jail run --detach -- true"}},
 	"jail logs NAME":                              {{before: "jail run --detach --name NAME -- echo kept; jail wait NAME", says: "(?m)^kept$"}},
 	"jail wait NAME":                              {{before: "jail run --detach --name NAME -- sh -c 'exit 7'", code: 7}},
 	"jail edit firefox":                           {{before: "export EDITOR=true"}},
