@@ -9,11 +9,12 @@ import (
 
 // procMasked and sysMasked are files of the kernel that tell about the whole
 // machine, or reach its hardware: what runc and Docker mask, and the symbol and
-// page tables besides. Those that a kernel lacks are passed over by the runtime.
+// page tables and the list of modules besides. Those that a kernel lacks are
+// passed over by the runtime.
 var procMasked = []string{
 	"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users",
 	"/proc/keys", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
-	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/latency_stats", "/proc/modules", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 	"/proc/vmallocinfo",
 }
 
