@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -30,8 +32,9 @@ type message struct {
 	status syscall.WaitStatus // with a stop, kind 'w'
 }
 
-// next receives a message; flags as of recvmsg(2). It reports false when there is none or the last sender is gone.
-func (c *channel) next(flags int) (message, bool) {
+// next receives a message; flags as of recvmsg(2). The error is io.EOF when the last sender is gone, EAGAIN when there is
+// none and it was not to wait.
+func (c *channel) next(flags int) (message, error) {
 	var text [4]byte
 	oob := make([]byte, unix.CmsgSpace(4)+unix.CmsgSpace(unix.SizeofUcred))
 	for {
@@ -39,8 +42,11 @@ func (c *channel) next(flags int) (message, bool) {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n == 0 {
-			return message{}, false
+		if err != nil {
+			return message{}, fmt.Errorf("hear from the sandbox: recvmsg: %w", err)
+		}
+		if n == 0 {
+			return message{}, io.EOF
 		}
 		m := message{kind: text[0]}
 		pid := int32(0)
@@ -61,14 +67,14 @@ func (c *channel) next(flags int) (message, bool) {
 		case m.kind == 'p':
 			c.program.Store(pid)
 		}
-		return m, true
+		return m, nil
 	}
 }
 
 // drain takes what has arrived and is not waited for by anybody else.
 func (c *channel) drain() {
 	for {
-		if _, ok := c.next(unix.MSG_DONTWAIT); !ok {
+		if _, err := c.next(unix.MSG_DONTWAIT); err != nil {
 			return
 		}
 	}

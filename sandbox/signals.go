@@ -88,8 +88,14 @@ func (c *catcher) take(pass func(syscall.Signal)) bool {
 	return true
 }
 
-// stop has take tell that there are no more to come.
-func (c *catcher) stop() { _, _ = unix.Write(c.pipe[1], []byte{0}) }
+// stop has take tell that there are no more to come. Whoever takes would wait for ever, so this is tried more than once.
+func (c *catcher) stop() {
+	for range 3 {
+		if _, err := unix.Write(c.pipe[1], []byte{0}); err == nil {
+			return
+		}
+	}
+}
 
 // close puts back what was there before catch.
 func (c *catcher) close() error {

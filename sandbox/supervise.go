@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -209,8 +210,12 @@ func (p *Process) notices() []string {
 func (p *Process) attend(con *console.Console, attended chan<- struct{}) {
 	defer close(attended)
 	for {
-		m, ok := p.events.next(0)
-		if !ok {
+		m, err := p.events.next(0)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil { // what was lost may be the terminal, and nobody would read what the program writes
+			p.abandon(err)
 			return
 		}
 		switch m.kind {

@@ -224,7 +224,12 @@ func (c *Console) do(f func()) {
 	select {
 	case c.requests <- f:
 		one := [8]byte{1} // any value but 0 and all ones wakes
-		_, _ = unix.Write(c.wake, one[:])
+		// A request that the relay does not hear of is waited for in vain, so this is tried more than once.
+		for range 3 {
+			if _, err := unix.Write(c.wake, one[:]); err == nil || err == unix.EAGAIN { // EAGAIN: it has much to hear already
+				return
+			}
+		}
 	case <-c.done:
 	}
 }
@@ -234,6 +239,9 @@ func (c *Console) do(f func()) {
 // it shows what the program still wrote, puts the settings back and stops as
 // the program did. It returns when the program should continue.
 func (c *Console) Suspend(sig syscall.Signal) error {
+	if !c.running {
+		return ErrClosed
+	}
 	reply := make(chan error, 1)
 	c.do(func() {
 		wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
@@ -260,6 +268,9 @@ func (c *Console) Suspend(sig syscall.Signal) error {
 //
 // Preconditions: the program has ended.
 func (c *Console) Drain(ctx context.Context) error {
+	if !c.running { // Attach was never called, or failed: nobody would answer
+		return ErrClosed
+	}
 	reply := make(chan struct{})
 	c.do(func() { c.whenDrained(time.Time{}, func() { close(reply) }) })
 	select {

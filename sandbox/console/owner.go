@@ -76,9 +76,11 @@ func (c *Console) release() {
 	c.owner = false
 	now, err := unix.IoctlGetTermios(c.outer.fd, unix.TCGETS)
 	if err == nil && sameSettings(now, &c.set) {
-		_ = unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &c.before)
+		err = unix.IoctlSetTermios(c.outer.fd, unix.TCSETS, &c.before)
 	}
-	c.watch.disarm()
+	if err == nil {
+		c.watch.disarm() // else it is left to the watcher, at the latest when jail is gone
+	}
 }
 
 // regain takes the terminal and moves the program to the front.

@@ -260,6 +260,31 @@ func TestBytesPassUnchangedBothWays(t *testing.T) {
 	}
 }
 
+// A sandbox whose start failed never handed its terminal over: nobody is there to answer.
+func TestWithoutTheSandboxsTerminalNothingIsWaitedFor(t *testing.T) {
+	_, slave := pty(t)
+	c, err := Open([3]*os.File{slave, nil, nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := c.Drain(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("Drain: %v", err)
+	}
+	suspended := make(chan error, 1)
+	go func() { suspended <- c.Suspend(unix.SIGTSTP) }()
+	select {
+	case err := <-suspended:
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("Suspend: %v", err)
+		}
+	case <-ctx.Done():
+		t.Error("Suspend waits")
+	}
+}
+
 func TestDrainGivesUpOnAStoppedTerminal(t *testing.T) {
 	p := newPair(t, all)
 	p.attach(t)

@@ -73,9 +73,9 @@ func (w *watcher) arm(before, set unix.Termios) {
 
 func (w *watcher) disarm() { atomic.StoreUint32(&w.page.armed, 0) }
 
-// stop sends the watcher home. The page stays mapped: it may still be read.
+// stop sends the watcher home, which puts the settings back before it goes if they could not be. The page stays mapped:
+// it may still be read.
 func (w *watcher) stop() {
-	w.disarm()
 	_ = unix.Close(w.pipe)
 	// Whoever lives on after Close should not keep a zombie; whoever exits at
 	// once should not wait. It was cloned without an exit signal, hence __WALL.
