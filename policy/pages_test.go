@@ -61,7 +61,7 @@ type profilePage struct {
 	name, file string
 	doc        *Document
 	source     string
-	proof      []string
+	proof      proof
 }
 
 func readPage(t *testing.T, file string) profilePage {
@@ -81,32 +81,49 @@ func readPage(t *testing.T, file string) profilePage {
 func (p *profilePage) fragment() bool { return strings.HasPrefix(p.file, fragmentDir) }
 
 var (
-	rowOf   = regexp.MustCompile(`profile: "([a-z0-9-]+)"(?:, program: "([^"]+)")?`)
+	rowOf   = regexp.MustCompile(`profile: "([a-z0-9-]+)"(?:, (program|standIn): "([^"]+)")?`)
 	agentOf = regexp.MustCompile(`(?m)^\t\t\{"([a-z]+)", "([a-z]*)", (?:nil|\[\])`)
 )
 
+// A proof is what the tests run in a profile: programs, or what a program that no test has is built on.
+type proof struct {
+	programs []string
+	standIn  string
+}
+
+type proofs map[string]proof
+
+func (all proofs) with(profile, program string) {
+	p := all[profile]
+	p.programs = append(p.programs, program)
+	all[profile] = p
+}
+
 // provedBy reads from the tables of test/profiles which profile is run, and with which programs.
-func provedBy(t *testing.T) map[string][]string {
+func provedBy(t *testing.T) proofs {
 	t.Helper()
 	files, err := filepath.Glob("../test/profiles/*_test.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests of profiles: %v", err)
 	}
-	proved := map[string][]string{}
+	proved := proofs{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range rowOf.FindAllStringSubmatch(string(text), -1) {
-			program := m[2]
-			if program == "" {
-				program = m[1]
+			switch m[2] {
+			case "":
+				proved.with(m[1], m[1])
+			case "program":
+				proved.with(m[1], m[3])
+			case "standIn":
+				proved[m[1]] = proof{standIn: m[3]}
 			}
-			proved[m[1]] = append(proved[m[1]], program)
 		}
 		for _, m := range agentOf.FindAllStringSubmatch(string(text), -1) {
-			proved[m[1]] = append(proved[m[1]], "a stand-in for a coding agent")
+			proved.with(m[1], "a stand-in for a coding agent")
 		}
 	}
 	return proved
@@ -114,10 +131,13 @@ func provedBy(t *testing.T) map[string][]string {
 
 // status says what the tests know of a profile.
 func (p *profilePage) status() string {
-	if len(p.proof) == 0 {
-		return "no test runs this profile"
+	switch {
+	case len(p.proof.programs) > 0:
+		return "proved by test/profiles with " + strings.Join(p.proof.programs, ", ")
+	case p.proof.standIn != "":
+		return "no test runs the program itself, which Debian does not carry; test/profiles runs " + p.proof.standIn + " in its place, which it is built on"
 	}
-	return "proved by test/profiles with " + strings.Join(p.proof, ", ")
+	return "no test runs this profile"
 }
 
 func indexPage(pages []profilePage) string {
@@ -138,8 +158,11 @@ func indexPage(pages []profilePage) string {
 				continue
 			}
 			tests := "none"
-			if len(p.proof) > 0 {
+			switch {
+			case len(p.proof.programs) > 0:
 				tests = "yes"
+			case p.proof.standIn != "":
+				tests = p.proof.standIn + " in its place"
 			}
 			if p.fragment() {
 				tests = "with what is built from it"

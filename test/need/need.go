@@ -101,6 +101,20 @@ func Program(t testing.TB, names ...string) string {
 	return ""
 }
 
+// File gives the path of a file of an installed package, by a pattern of filepath.Match.
+func File(t testing.TB, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		missing(t, false, "needs %s; `make deps` installs it", pattern)
+		return ""
+	}
+	return found[0]
+}
+
 // guestLacks tells whether the virtual machine's image leaves a program out on purpose: what draws on a screen
 // or belongs to a desktop is tested on the host, and its packages would be most of the image.
 func guestLacks(program string) bool {

@@ -19,8 +19,10 @@ import (
 type row struct {
 	// profile is what is proved. The programs it needs on this machine are program and needs.
 	profile, program string
-	needs            []string
-	net              network
+	// standIn is what is run in the place of a program that Debian does not carry.
+	standIn string
+	needs   []string
+	net     network
 	// general is set for profiles that are given with --profile; the others are found by the program's name.
 	general bool
 	// env goes to jail, flags before the program.
@@ -113,6 +115,11 @@ func (u *user) read(name string) []byte {
 		u.t.Fatal(err)
 	}
 	return text
+}
+
+// own is the home of its own that a profile keeps.
+func (u *user) own(profile string) string {
+	return filepath.Join(u.home, ".local/state/jail/home", profile)
 }
 
 // patience is how long a program may take on a busy machine.
