@@ -90,6 +90,11 @@ func Start(c *Config, o Options) (*Network, error) {
 	if plan.CallerIsRoot {
 		setup.Group = 0
 	}
+	if c.DNS == nil || len(c.DNS.Servers) == 0 {
+		if setup.Resolvers, err = hostResolvers(resolvConf); err != nil {
+			return nil, err
+		}
+	}
 	go func() {
 		// A process of this size takes its time to fork; the caller has other things to do.
 		if err := n.begin(c, o, setup); err != nil {
@@ -281,7 +286,7 @@ func UserNamespace(c *Config) *syscall.SysProcAttr {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: gid, HostID: os.Getgid(), Size: 1}},
 		// Kept across the exec by an ordinary user; dropped by the gateway when the
 		// links are made.
-		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_CHROOT},
 		// Signals of the terminal are for the program.
 		Setsid: true,
 	}
@@ -323,6 +328,8 @@ func (n *Network) receive(events func(Event)) {
 				n.at.Plan = r.Ready.Plan
 			}
 			done(nil)
+		case r.Resolvers:
+			n.tellResolvers()
 		case r.Event != nil && events != nil:
 			events(*r.Event)
 		}

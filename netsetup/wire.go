@@ -21,6 +21,8 @@ import (
 //	                               <-  Reply{spaces} + descriptors U1, S     (or an error)
 //	                               <-  Reply{ready}                          (or an error)
 //	                               <-  Reply{event}                          (each refusal, once)
+//	                               <-  Reply{resolvers}                      (now and then, while names are looked up)
+//	Request{resolvers} + the host's ->
 //	(closes)                           takes the sandbox's link away; with the last one, ends
 //
 // Another supervisor comes into a named network over its door (shared.go):
@@ -37,9 +39,11 @@ import (
 
 // Request is a message to the gateway.
 type Request struct {
-	Op string `json:"op"` // attach, enter, watch, totals, uplink
+	Op string `json:"op"` // attach, resolvers, enter, watch, totals, uplink
 	// Addr is the address of the sandbox whose totals are asked for.
 	Addr netip.Addr `json:"addr,omitzero"`
+	// Resolvers are the host's, as they are now.
+	Resolvers []netip.AddrPort `json:"resolvers,omitempty"`
 }
 
 // Setup is what comes with an attach request, in a memfd because it can be longer
@@ -51,6 +55,8 @@ type Setup struct {
 	Sandbox string `json:"sandbox"`
 	// Group is the caller's, which may ping.
 	Group int `json:"group"`
+	// Resolvers are the host's, where the profile names none.
+	Resolvers []netip.AddrPort `json:"resolvers,omitempty"`
 	// Program is the path of the program that is the way out, if one is.
 	Program string `json:"program,omitempty"`
 	// Listening says what the sockets are that come with the message: root's
@@ -75,6 +81,8 @@ type Reply struct {
 	Spaces bool   `json:"spaces,omitempty"`
 	Ready  *Ready `json:"ready,omitempty"`
 	Event  *Event `json:"event,omitempty"`
+	// Resolvers asks for the host's resolvers.
+	Resolvers bool `json:"resolvers,omitempty"`
 	// Totals answers a totals request, over as many messages as it takes; the
 	// last has Done.
 	Totals []Total `json:"totals,omitempty"`

@@ -16,7 +16,7 @@ import (
 // What is not among them: to execute anything, to make namespaces, mounts and sockets other than unix ones, to trace, and
 // all that @default of a profile leaves out. It stays dumpable, as jail ps needs (package running).
 var supervising = []uintptr{
-	unix.SYS_PPOLL,
+	unix.SYS_PPOLL, unix.SYS_TGKILL, unix.SYS_PRLIMIT64,
 
 	// Files: control groups, /proc, what is open already. No name is made but by openat, where the user may.
 	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_CLOSE_RANGE, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX,
@@ -26,7 +26,7 @@ var supervising = []uintptr{
 	unix.SYS_COPY_FILE_RANGE, unix.SYS_PSELECT6, unix.SYS_IOCTL, unix.SYS_MEMFD_CREATE, unix.SYS_GETCWD, unix.SYS_GETXATTR,
 
 	// Processes: the sandbox's and the terminal's watcher, which is forked when the terminal is taken.
-	unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PRCTL, unix.SYS_GETRUSAGE,
+	unix.SYS_KILL, unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PRCTL, unix.SYS_GETRUSAGE,
 	unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID, unix.SYS_GETPGID, unix.SYS_SETPGID, unix.SYS_GETSID, unix.SYS_SETSID,
 
 	// Sockets that are there, and new ones of the unix family.

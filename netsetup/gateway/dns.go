@@ -145,7 +145,7 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // newResolver makes the resolver of a member.
-func (m *member) newResolver() (*names.Resolver, error) {
+func (m *member) newResolver(host []netip.AddrPort, out *sender) (*names.Resolver, error) {
 	var servers []netip.AddrPort
 	fixed := map[string][]netip.Addr{}
 	if d := m.config.DNS; d != nil {
@@ -172,14 +172,13 @@ func (m *member) newResolver() (*names.Resolver, error) {
 			}
 		}
 	}
+	upstream := names.NewUpstream(servers)
 	if servers == nil {
-		var err error
-		if servers, err = names.HostServers("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
+		upstream = names.NewUpstream(host)
+		upstream.Refresh = func() { _ = out.send(netsetup.Reply{Resolvers: true}) }
 	}
 	return &names.Resolver{
-		Policy: m.policy, Leases: &m.leases, Upstream: names.NewUpstream(servers),
+		Policy: m.policy, Leases: &m.leases, Upstream: upstream,
 		Fixed: fixed, Local: m.local, Own: m.g.own.contains,
 		Refused: func(ctx context.Context, name string, v egress.Verdict) {
 			e := netsetup.Event{Kind: "name", Name: name, Why: v.Why, Write: v.Write}

@@ -106,7 +106,7 @@ func (g *gateway) attach(s *netsetup.Setup, files []*os.File, out *sender) (*mem
 		g.detach(m)
 		return nil, err
 	}
-	if m.resolver, err = m.newResolver(); err != nil {
+	if m.resolver, err = m.newResolver(s.Resolvers, out); err != nil {
 		return fail(err)
 	}
 	// A port that is taken is told before anything is made.

@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"jail/netsetup"
-	"jail/netsetup/caps"
 )
 
 // controlFD is the descriptor of the supervisor's control socket.
@@ -76,6 +75,8 @@ type server struct {
 	mu    sync.Mutex
 	g     *gateway
 	conns int
+	// confined is set once the first member is connected.
+	confined bool
 	// ended is closed when the last connection is; from then on nobody gets in.
 	ended chan struct{}
 }
@@ -156,6 +157,8 @@ func (s *server) serve(c *net.UnixConn, out *sender) {
 			if m, err = s.attach(files, out); err != nil {
 				_ = out.send(netsetup.Reply{Error: err.Error()})
 			}
+		case req.Op == "resolvers" && m != nil:
+			m.resolver.Upstream.SetServers(req.Resolvers)
 		default:
 			_ = out.send(netsetup.Reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
 		}
@@ -190,11 +193,12 @@ func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the set-up needed is given up: whoever took over this process through a
-	// packet would be an ordinary user.
-	if err := caps.Keep(s.g.keeps()); err != nil {
-		s.g.detach(m)
-		return nil, err
+	if !s.confined {
+		if err := s.g.confine(); err != nil {
+			s.g.detach(m)
+			return nil, err
+		}
+		s.confined = true
 	}
 	ready := &netsetup.Ready{PID: os.Getpid(), Way: s.g.way}
 	if s.g.shared {

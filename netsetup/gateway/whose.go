@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jail/netsetup/egress"
+	"jail/netsetup/procfs"
 )
 
 // whosePatience bounds the search for the program behind a refusal. It is made once a
@@ -35,7 +36,7 @@ func (m *member) whose(proto egress.Proto, port uint16) string {
 	var own unix.Stat_t
 	err := m.space.Do(func() error {
 		for _, t := range tables[proto] {
-			text, err := os.ReadFile("/proc/thread-self/net/" + t)
+			text, err := os.ReadFile(procfs.Path("thread-self/net/" + t))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -50,7 +51,7 @@ func (m *member) whose(proto egress.Proto, port uint16) string {
 		return ""
 	}
 	until := time.Now().Add(whosePatience)
-	processes, _ := os.ReadDir("/proc")
+	processes, _ := os.ReadDir(procfs.Path(""))
 	for _, p := range processes {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
@@ -59,11 +60,11 @@ func (m *member) whose(proto egress.Proto, port uint16) string {
 			return ""
 		}
 		var st unix.Stat_t
-		if unix.Stat("/proc/"+p.Name()+"/ns/net", &st) != nil || st.Ino != own.Ino || st.Dev != own.Dev {
+		if unix.Stat(procfs.Path(p.Name()+"/ns/net"), &st) != nil || st.Ino != own.Ino || st.Dev != own.Dev {
 			continue
 		}
-		if holds("/proc/"+p.Name()+"/fd", inodes) {
-			comm, _ := os.ReadFile("/proc/" + p.Name() + "/comm")
+		if holds(procfs.Path(p.Name()+"/fd"), inodes) {
+			comm, _ := os.ReadFile(procfs.Path(p.Name() + "/comm"))
 			return strings.TrimSuffix(string(comm), "\n")
 		}
 	}

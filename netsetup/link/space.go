@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"jail/netsetup/procfs"
 )
 
 // Space is a network namespace, with a netlink socket in it.
@@ -56,7 +58,7 @@ func (s *Space) enter() error {
 
 // open takes hold of the network namespace the calling thread is in.
 func (s *Space) open() error {
-	f, err := os.Open("/proc/thread-self/ns/net")
+	f, err := os.Open(procfs.Path("thread-self/ns/net"))
 	if err != nil {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}
@@ -99,7 +101,7 @@ func (s *Space) Close() {
 func (s *Space) Sysctl(name, value string) error {
 	return s.Do(func() error {
 		// /proc/sys/net shows the namespace of the thread that opens it.
-		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
+		if err := os.WriteFile(procfs.Path("sys/net/"+name), []byte(value), 0); err != nil {
 			return fmt.Errorf("set net/%s to %s: %w", name, value, err)
 		}
 		return nil

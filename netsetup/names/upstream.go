@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,10 +17,13 @@ import (
 // Upstream asks the host's resolvers, over UDP with TCP for what is too long, and
 // keeps answers for their TTL.
 type Upstream struct {
-	servers []netip.AddrPort
+	// Refresh, when not nil, is called from time to time while names are looked up, to have SetServers called.
+	Refresh func()
 
-	mu    sync.Mutex
-	cache map[cacheKey]cached
+	mu      sync.Mutex
+	servers []netip.AddrPort
+	asked   time.Time
+	cache   map[cacheKey]cached
 }
 
 type cacheKey struct {
@@ -39,34 +42,34 @@ const (
 	maxKept   = time.Hour
 	// tryTimeout is for one try at one server: after it the next is asked too.
 	tryTimeout = 2 * time.Second
+	// refreshEvery is the least time between two calls of Refresh.
+	refreshEvery = 5 * time.Second
 )
 
 // NewUpstream makes an Upstream.
 func NewUpstream(servers []netip.AddrPort) *Upstream {
-	return &Upstream{servers: servers, cache: map[cacheKey]cached{}}
+	return &Upstream{servers: servers, asked: time.Now(), cache: map[cacheKey]cached{}}
 }
 
-// HostServers reads the resolvers of resolv.conf(5). Without any it is the loopback
-// address, as for the C library.
-func HostServers(path string) ([]netip.AddrPort, error) {
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("the host's resolvers: %w", err)
+// SetServers replaces the resolvers. What others answered is forgotten: they may know other names.
+func (u *Upstream) SetServers(servers []netip.AddrPort) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !slices.Equal(u.servers, servers) {
+		u.servers = servers
+		clear(u.cache)
 	}
-	var out []netip.AddrPort
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || f[0] != "nameserver" || len(out) == 3 {
-			continue
-		}
-		if a, err := netip.ParseAddr(f[1]); err == nil {
-			out = append(out, netip.AddrPortFrom(a, 53))
-		}
+}
+
+// now gives the resolvers, and asks whether there are others by now.
+func (u *Upstream) now() []netip.AddrPort {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if t := time.Now(); u.Refresh != nil && t.Sub(u.asked) > refreshEvery {
+		u.asked = t
+		go u.Refresh()
 	}
-	if out == nil {
-		out = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53)}
-	}
-	return out, nil
+	return u.servers
 }
 
 // Ask looks a name up.
@@ -84,7 +87,7 @@ func (u *Upstream) Ask(ctx context.Context, name string, kind uint16) (*dns.Msg,
 	q.SetEdns0(1232, false) // fits a packet on every path (RFC 9715)
 	last := errors.New("no resolver is known")
 	for range 2 {
-		for _, s := range u.servers {
+		for _, s := range u.now() {
 			m, err := u.exchange(ctx, q, s)
 			if err == nil && (m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError) {
 				u.keep(key, m, now)

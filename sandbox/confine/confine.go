@@ -14,17 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// goRuntime are the calls that the Go runtime makes at any time: memory, threads, signals, timers, its poller. goRuntimeHere are
+// goRuntime are the calls that the Go runtime makes at any time: memory, threads, signals, timers, its poller; but for
+// tgkill(2), by which it interrupts its threads, and which can reach other processes. goRuntimeHere are
 // older names of some, on the processors that have them.
 var goRuntime = []uintptr{
 	unix.SYS_FUTEX, unix.SYS_READ, unix.SYS_WRITE, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_MADVISE,
-	unix.SYS_TGKILL, unix.SYS_RT_SIGRETURN, unix.SYS_SCHED_YIELD, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP,
+	unix.SYS_RT_SIGRETURN, unix.SYS_SCHED_YIELD, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP,
 	unix.SYS_BRK, unix.SYS_MINCORE, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SET_ROBUST_LIST,
 	unix.SYS_RSEQ, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETPPID, unix.SYS_RESTART_SYSCALL, unix.SYS_MEMBARRIER,
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_SIGALTSTACK, unix.SYS_CLOCK_NANOSLEEP,
 	unix.SYS_GETTIMEOFDAY, unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME, unix.SYS_TIMER_DELETE, unix.SYS_SETITIMER,
-	unix.SYS_GETRANDOM, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT2, unix.SYS_EVENTFD2, unix.SYS_PRLIMIT64,
-	unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETCPU, unix.SYS_CLOSE, unix.SYS_FCNTL, unix.SYS_KILL,
+	unix.SYS_GETRANDOM, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT2, unix.SYS_EVENTFD2,
+	unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETCPU, unix.SYS_CLOSE, unix.SYS_FCNTL,
 }
 
 // A Guard lets a call through where the low half of one argument, which is what the kernel takes of a flag or a
@@ -67,21 +68,24 @@ func Threads(calls []uintptr, guards ...Guard) error {
 }
 
 var (
-	allow = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
-	deny  = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
+	allow = ret(unix.SECCOMP_RET_ALLOW)
+	deny  = ret(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
 )
 
 // Filter is what Threads installs. A guarded call is not among the calls.
 func Filter(calls []uintptr, guards ...Guard) []unix.SockFilter {
 	const offNumber, offArch = 0, 4 // struct seccomp_data, little-endian
 	f := make([]unix.SockFilter, 0, 512)
-	f = append(f, load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0),
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS}, load(offNumber))
+	f = append(f, load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0), ret(unix.SECCOMP_RET_KILL_PROCESS), load(offNumber),
+		// Its flags are in memory. Who is told that it is unknown takes clone(2).
+		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1), ret(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
 	for _, g := range guards {
 		f = g.add(f)
 	}
 	return searchCalls(f, callRanges(slices.Concat(calls, goRuntime, goRuntimeHere)))
 }
+
+func ret(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
 
 func load(off uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: off}
