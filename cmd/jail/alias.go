@@ -138,12 +138,12 @@ func ownCommand(host *policy.Host) string {
 var shellWords = map[string][]string{
 	"bash": strings.Fields(commonWords + ` bind builtin caller compgen complete compopt declare dirs disown enable function
 		help history let logout mapfile popd pushd readarray select shopt source suspend typeset`),
-	"zsh": strings.Fields(commonWords + ` autoload bindkey builtin bye comparguments compcall compctl compdescribe compfiles
-		compgroups compquote comptags comptry compvalues coproc declare dirs disable disown echotc echoti emulate enable end
-		float foreach functions getln history integer let log logout nocorrect noglob popd print private pushd pushln r
+	"zsh": strings.Fields(commonWords + ` autoload bindkey builtin bye chdir compadd comparguments compcall compctl compdescribe compfiles
+		compgroups compquote compset comptags comptry compvalues coproc declare dirs disable disown echotc echoti emulate enable end
+		float foreach functions getln history integer let limit log logout nocorrect noglob popd print private pushd pushln r
 		rehash repeat sched select setopt source suspend ttyctl typeset unfunction unhash unlimit unsetopt vared whence where
 		which zcompile zformat zftp zle zmodload zparseopts zprof zpty zregexparse zsocket zstyle ztcp`),
-	"fish": strings.Fields(`_ and argparse begin bg bind block break breakpoint builtin case cd command commandline complete
+	"fish": strings.Fields(`_ abbr and argparse begin bg bind block break breakpoint builtin case cd command commandline complete
 		contains continue count disown echo else emit end eval exec exit false fg for function functions history if jobs
 		math not or path printf pwd random read realpath return set set_color source status string switch test time true
 		type ulimit wait while`),

@@ -17,25 +17,34 @@ import (
 	"jail/test/need"
 )
 
-// A pane is a terminal of tmux with a shell in it.
+// A pane is a terminal of tmux.
 type pane struct {
 	t      *testing.T
 	tmux   string
 	socket string
 }
 
+// newPane is a terminal with a shell in it.
 func newPane(t *testing.T, u *user) *pane {
 	t.Helper()
-	p := &pane{t, need.Program(t, "tmux"), filepath.Join(u.home, "tmux")}
-	cmd := exec.Command(p.tmux, "-S", p.socket, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "bash --norc --noprofile")
+	u.env = append(u.env, "PATH="+filepath.Dir(need.Jail(t))+":"+os.Getenv("PATH"))
+	p := newTerminal(t, u, "bash --norc --noprofile")
+	p.line("PS1=outside'> '")
+	p.sees("outside>")
+	return p
+}
+
+// newTerminal runs a command in a terminal of its own, until the end of the test.
+func newTerminal(t *testing.T, u *user, command string) *pane {
+	t.Helper()
+	p := &pane{t, need.Program(t, "tmux"), filepath.Join(t.TempDir(), "tmux")}
+	cmd := exec.Command(p.tmux, "-S", p.socket, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", command)
 	cmd.Dir = u.home
-	cmd.Env = append(u.env, "PATH="+filepath.Dir(need.Jail(t))+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+	cmd.Env = append(u.env, "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v: %s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command(p.tmux, "-S", p.socket, "kill-server").Run() })
-	p.line("PS1=outside'> '")
-	p.sees("outside>")
 	return p
 }
 
