@@ -47,8 +47,9 @@ func manualCommand(b *strings.Builder, node *kong.Node) {
 	}
 	manualFlags(b, node.Flags)
 	if e, ok := node.Target.Addr().Interface().(exampler); ok {
+		b.WriteString("Examples:\n\n")
 		for _, x := range e.examples() {
-			fmt.Fprintf(b, "    $ %s\n\n%s\n\n", x.line, markdown(x.why))
+			fmt.Fprintf(b, "**%s**\n: %s\n\n", markdown(x.line), markdown(x.why))
 		}
 	}
 }
@@ -62,7 +63,10 @@ func manualFlags(b *strings.Builder, flags []*kong.Flag) {
 		if f.Short != 0 {
 			name = "**-" + string(f.Short) + "**, " + name
 		}
-		if !f.IsBool() {
+		switch {
+		case f.Tag.Get("optional") != "":
+			name += "\\[=*" + markdown(f.FormatPlaceHolder()) + "*\\]"
+		case !f.IsBool():
 			name += " *" + markdown(f.FormatPlaceHolder()) + "*"
 		}
 		fmt.Fprintf(b, "%s\n: %s\n\n", name, markdown(f.Help))
