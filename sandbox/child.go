@@ -114,7 +114,7 @@ type cloneArgs struct {
 // lock, write a pointer, look at a variable of the package or call anything but a raw system call. It returns only to
 // have a process made, and is called again for both of the two.
 //
-// The program shares the memory of pid 1 until it is executed, which saves a copy of that, too.
+// The program mostly shares the memory of pid 1 until it is executed, which saves a copy of that, too: see forkProgram.
 //
 //go:norace
 //go:nosplit
@@ -152,7 +152,7 @@ func interpret(p *process) {
 					next.slots[i] = slots[i]
 				}
 				next.pc = a[1]
-				p.flags, p.pc = a[0]|unix.CLONE_VM, pc-1
+				p.flags, p.pc = a[0], pc-1
 				return
 			}
 			r, p.forked = p.forked, 0

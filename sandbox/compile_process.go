@@ -105,7 +105,7 @@ func (c *compiler) part() error {
 		return err
 	}
 	c.plan.add(inSetup, c.origin("/process/capabilities"), dropBounding{caps.bounding, c.facts.LastCap})
-	c.plan.add(inSetup, "", hideSelf{}, forkProgram{})
+	c.plan.add(inSetup, "", hideSelf{}, forkProgram{ownMemory: c.has(specs.TimeNamespace)})
 	c.plan.add(inReaper, "", reapAll{c.plan.joining})
 	c.plan.add(inProgram, "", foreground{c.spec.Process.Terminal})
 	return nil

@@ -43,7 +43,7 @@ func (p *Plan) lower(in lowerInput) *lowered {
 	if len(in.joins) > 0 && !p.joining {
 		// A process cannot be cloned into namespaces that exist: a first process enters them and clones the
 		// sandbox's own from there, as a child of the supervisor (clone(2), CLONE_PARENT).
-		pid := a.fd(opFork, val(p.clone|unix.CLONE_PARENT|uint64(unix.SIGCHLD)), val(len(a.rows)+3))
+		pid := a.fd(opFork, val(p.clone|unix.CLONE_VM|unix.CLONE_PARENT|uint64(unix.SIGCHLD)), val(len(a.rows)+3))
 		a.op(opStore, arg{v: uintptr(unsafe.Pointer(&a.shared.first))}, pid)
 		a.op(opExit, val(0))
 	}

@@ -245,12 +245,18 @@ func (t openTerminal) lower(a *assembler) {
 	a.terminal = slave
 }
 
-// forkProgram parts the program from pid 1.
-type forkProgram struct{}
+// forkProgram parts the program from pid 1, whose memory it shares until it is executed. A program with a time namespace
+// of its own cannot: before Linux 6.2 it enters that as it is forked, and must share no memory then (EINVAL, copy_process
+// in kernel/fork.c); later kernels have it enter with its execution.
+type forkProgram struct{ ownMemory bool }
 
 func (forkProgram) String() string { return "fork the program; pid 1 stays to reap" }
-func (forkProgram) lower(a *assembler) {
-	a.program = a.fd(opFork, val(unix.SIGCHLD), val(0))
+func (f forkProgram) lower(a *assembler) {
+	flags := unix.CLONE_VM | int(unix.SIGCHLD)
+	if f.ownMemory {
+		flags = int(unix.SIGCHLD)
+	}
+	a.program = a.fd(opFork, val(flags), val(0))
 	a.forkRow = len(a.rows) - 1
 }
 

@@ -6,13 +6,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"jail/test/need"
 )
 
 // TestNothingHeavyIsLinked: every package of the program is initialised in every start, whether the start uses it or
 // not. These are known to cost one, by what they initialise or by how much code they bring; what needs them belongs
 // into a program of its own, as the network's gateway is.
 func TestNothingHeavyIsLinked(t *testing.T) {
-	list := exec.Command("go", "list", "-deps", ".")
+	list := exec.Command(need.Program(t, "go"), "list", "-deps", ".")
 	list.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := list.Output()
 	if err != nil {

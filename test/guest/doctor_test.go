@@ -146,18 +146,18 @@ func TestRootDoctorsRemediesWork(t *testing.T) {
 			if o.without != nil {
 				refused(t, o.without(t, o.user))
 			}
-			state, remedy := diagnosis(t, o)
-			if state != o.state || remedy == "" {
-				t.Fatalf("the doctor says %q, and to type %q", state, remedy)
+			found := diagnosis(t, o.user, o.feature)
+			if found.State != o.state || found.Remedy == "" {
+				t.Fatalf("the doctor says %+v", found)
 			}
 			// The test is root already, and the guest has no sudo.
-			t.Logf("$ %s", remedy)
-			must(t, "sh", "-c", strings.ReplaceAll(remedy, "sudo ", ""))
+			t.Logf("$ %s", found.Remedy)
+			must(t, "sh", "-c", strings.ReplaceAll(found.Remedy, "sudo ", ""))
 			if o.after != nil {
 				must(t, o.after...)
 			}
-			if state, remedy = diagnosis(t, o); state != "ok" && state != "" { // control groups that work are one line together
-				t.Errorf("after that the doctor says %q, and to type %q", state, remedy)
+			if found = diagnosis(t, o.user, o.feature); found.State != "ok" && found.State != "" { // control groups that work are one line together
+				t.Errorf("after that the doctor says %+v", found)
 			}
 			if o.without != nil {
 				started(t, o.without(t, o.user))
@@ -169,21 +169,50 @@ func TestRootDoctorsRemediesWork(t *testing.T) {
 	}
 }
 
-// diagnosis is what the doctor says of a feature: "" where it does not speak of it.
-func diagnosis(t *testing.T, o obstacle) (state, remedy string) {
+// finding is what the doctor says of a feature.
+type finding struct{ Name, State, Remedy, Note string }
+
+// diagnosis asks the doctor about a feature: nothing is in it where the doctor does not speak of it.
+func diagnosis(t *testing.T, user, feature string) finding {
 	t.Helper()
-	var found []struct{ Name, State, Remedy string }
-	r := run(t, asUser(o.user, need.Jail(t), "doctor", "--json")...)
-	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil {
+	var all []finding
+	r := run(t, asUser(user, need.Jail(t), "doctor", "--json")...)
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		t.Fatalf("%v: %s%s", err, r.stdout, r.stderr)
 	}
-	for _, f := range found {
-		if f.Name == o.feature {
+	for _, f := range all {
+		if f.Name == feature {
 			if (r.code != 0) != (f.State == "missing") {
 				t.Errorf("%s is %s, and the doctor's exit code is %d", f.Name, f.State, r.code)
 			}
-			return f.State, f.Remedy
+			return f
 		}
 	}
-	return "", ""
+	return finding{}
+}
+
+// The boot without systemd has a Landlock that is not in use. The doctor names the words of the kernel's command line that
+// a boot needs for it: all that are in use, in their order, and landlock; guests of other boots have it by words like these.
+func TestPlainRootLandlockNotInUse(t *testing.T) {
+	need.Plain(t)
+	need.Root(t)
+	need.UserNamespaces(t)
+	need.Kernel(t, 5, 13)
+	const dir = "/sys/kernel/security"
+	must(t, "mount", "-t", "securityfs", "securityfs", dir)
+	t.Cleanup(func() { must(t, "umount", dir) })
+	text, err := os.ReadFile(dir + "/lsm")
+	inUse := strings.TrimPrefix(string(text), "capability,")
+	if err != nil || strings.Contains(inUse, "landlock") || !strings.Contains(inUse, "yama") {
+		t.Fatalf("in use are %q (%v), want others than Landlock", text, err)
+	}
+	found := diagnosis(t, "tester", "Landlock")
+	if want := "boot with lsm=landlock," + inUse + " on the kernel's command line"; found.State != "optional" || found.Note != want {
+		t.Errorf("the doctor says %+v, want the note %q", found, want)
+	}
+	refused(t, run(t, asUser("tester", jailed(t)...)...), "no Landlock", "lsm=", "enforcement: {landlock: prefer}")
+	r := run(t, asUser("tester", jailed(t, "--set", "enforcement.landlock=prefer")...)...)
+	if started(t, r); !strings.Contains(r.stderr, "jail: warning: ") || !strings.Contains(r.stderr, "no Landlock") {
+		t.Errorf("no warning: %s", r.stderr)
+	}
 }

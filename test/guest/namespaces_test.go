@@ -2,6 +2,7 @@ package guest
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,7 +79,25 @@ func TestPlainSandbox(t *testing.T) {
 	if name, err := os.ReadFile("/proc/1/comm"); err != nil || string(name) == "systemd\n" {
 		t.Fatalf("pid 1 is %q (%v), want no systemd", name, err)
 	}
-	started(t, run(t, jailed(t)...))
+	started(t, run(t, jailed(t, "--set", "enforcement.landlock=prefer")...))
+}
+
+// Before Linux 6.2 a process enters a new time namespace as it is forked, afterwards when it is executed.
+func TestAClockOfItsOwn(t *testing.T) {
+	need.Guest(t)
+	need.OrdinaryUser(t)
+	need.UserNamespaces(t)
+	hours := func(flags ...string) int {
+		argv := append(append([]string{need.Jail(t)}, flags...), "sh", "-c", "read -r up idle </proc/uptime; echo $((${up%.*} / 3600))")
+		n, err := strconv.Atoi(strings.TrimSpace(must(t, argv...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if here, there := hours(), hours("--set", "namespaces=[user, mount, pid, ipc, uts, cgroup, net, {value: time, boottime: 1000h}]"); there-here < 999 {
+		t.Errorf("%d hours since the boot, and with a clock that is a thousand ahead %d", here, there)
+	}
 }
 
 // tooOld tells whether the kernel lacks mount_setattr(2), as Linux 5.10 does: without it a tree cannot be made read-only

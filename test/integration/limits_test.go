@@ -1,17 +1,18 @@
 package integration
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -173,17 +174,23 @@ func TestStatsOfARunningSandbox(t *testing.T) {
 	}
 	// It is followed until it ends.
 	watch := u.jail("stats", name, "--watch", "--json")
-	var lines bytes.Buffer
-	watch.Stdout = &lines
+	watched, err := watch.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := watch.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(3 * time.Second)
+	first, err := bufio.NewReader(watched).ReadString('\n')
+	if err != nil || !strings.HasPrefix(first, "[") {
+		t.Errorf("the first line is %q, %v", first, err)
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := watch.Wait(); err != nil || strings.Count(lines.String(), "\n") < 1 {
-		t.Errorf("%v: %s", err, lines.String())
+	_, _ = io.Copy(io.Discard, watched)
+	if err := watch.Wait(); err != nil {
+		t.Error(err)
 	}
 	if _, says, code := u.run("stats", name); code != 125 || !strings.Contains(says, "no running sandbox is called") {
 		t.Errorf("after its end: exit code %d, said %s", code, says)

@@ -78,7 +78,8 @@ func (h home) launch(g *guest, image string) error {
 	g.accel = h.accelerator(image)
 	kernelLine := "root=/dev/vda rw console=ttyS0 quiet panic=-1 loglevel=4 net.ifnames=0 systemd.show_status=0 mitigations=off"
 	if g.boot.plain {
-		kernelLine += " init=/sbin/plain-init"
+		// Without Landlock, too: a machine that has little.
+		kernelLine += " init=/sbin/plain-init lsm=lockdown,yama,apparmor"
 	}
 	if g.boot.release == "bullseye" {
 		kernelLine += " systemd.unified_cgroup_hierarchy=1"
@@ -95,6 +96,7 @@ func (h home) launch(g *guest, image string) error {
 			kernelLine += " nowatchdog" // what is slow is not stuck
 		}
 	}
+	kernelLine += " " + h.words // last, so that they win
 	swap := filepath.Join(g.dir, "swap")
 	if err := errors.Join(os.WriteFile(swap, nil, 0o600), os.Truncate(swap, 256<<20)); err != nil {
 		return err

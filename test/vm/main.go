@@ -32,7 +32,8 @@ RELEASE is bookworm, trixie or bullseye. The source tree is at /src in the guest
 flags:
   -user NAME   log in as tester (default: an ordinary user with every cgroup controller delegated), partly
                (whose manager has only memory and pids), nomanager (without a user manager), or root
-  -plain       boot without systemd
+  -plain       boot without systemd and Landlock
+  -append TEXT more words for the kernel's command line, such as lsm=lockdown,yama
   -pkg REGEXP  test: only packages whose folder matches
   -run REGEXP  test: only tests whose name matches, or NAME/SUBTEST
   -short       test: fewer rounds of what is done a hundred times
@@ -47,6 +48,7 @@ type home struct {
 	tree  string    // the source tree, shared with the guest
 	cache string    // images, logs, the staging folder with test binaries
 	until time.Time // when tests give up
+	words string    // for the kernel's command line
 }
 
 func main() {
@@ -79,6 +81,7 @@ func (h home) run(args []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	user := flags.String("user", "tester", "")
 	plain := flags.Bool("plain", false, "")
+	flags.StringVar(&h.words, "append", "", "")
 	var only choice
 	flags.Func("pkg", "", func(text string) (err error) { only.packages, err = regexp.Compile(text); return })
 	flags.StringVar(&only.tests, "run", "", "")
