@@ -216,7 +216,7 @@ func create(a []string) error {
 // seesForeign looks in folders for the bait, and makes a file in each.
 func seesForeign(dirs []string) error {
 	for _, dir := range dirs {
-		for _, name := range []string{"bait", "sub/bait"} {
+		for _, name := range []string{"", "bait", "sub/bait"} {
 			if bait(filepath.Join(dir, name)) == nil {
 				return nil
 			}

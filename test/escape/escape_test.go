@@ -2,6 +2,7 @@ package escape
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -25,7 +26,8 @@ type victim struct {
 	env  []string
 	self string // the test binary
 
-	privileged bool // see privilegedCaller
+	dir        string // of what it starts, if not the home
+	privileged bool   // see privilegedCaller
 }
 
 func newVictim(t *testing.T) *victim {
@@ -117,7 +119,7 @@ func (v *victim) session() {
 func (v *victim) run(terminal bool, args ...string) (out string, code int, typed bool) {
 	v.t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env = v.home, v.env
+	cmd.Dir, cmd.Env = cmp.Or(v.dir, v.home), v.env
 	leak, err := os.Open(filepath.Join(v.home, "leak"))
 	if err != nil {
 		v.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,10 +21,16 @@ import (
 // that use it: CVE-2021-30465, CVE-2024-1753. It lies where the program of an earlier run could have a process do so.
 type swapped struct {
 	name    string
-	path    string   // in the home, a directory
+	path    string   // in the home, a directory unless file says otherwise
 	profile string   // entries of filesystem, beside ~/work for writing
 	flags   []string // of jail
 	looks   []string // where the bait would be seen inside, and something be made
+
+	// file has what is swapped be a file with this text, and foreign be the text that the link leads to, with the bait
+	// in a comment behind it. itself puts a file with that text in the place of the link.
+	file, foreign string
+	itself        bool
+	cwd           string // of jail, in the home
 }
 
 var swaps = []swapped{
@@ -43,9 +50,20 @@ var swaps = []swapped{
 	{name: "a hidden pattern", path: "work/x", profile: `{path: "~/work/**/bait", hide: true}`, looks: []string{"~/work/x"}},
 	{name: "the working directory", path: "work/x", flags: []string{"--cwd", "~/work/x"}, looks: []string{"."}},
 	{name: "a flag", path: "work/x", flags: []string{"--bind", "~/work/x:/in"}, looks: []string{"/in"}},
+	{name: "what an overlay keeps", path: "changes/upper", profile: `{path: "~/base", overlay: {keep: "~/changes"}}`, looks: []string{"~/base"}},
+	{name: "where an overlay works", path: "changes/work", profile: `{path: "~/base", overlay: {keep: "~/changes"}}`, looks: []string{"~/base"}},
+	{name: "the file of the profile", path: "work/race.yaml", file: raceProfile, foreign: raceProfile, flags: []string{"-p", "~/work/race.yaml"}, looks: []string{"~/work/race.yaml", "~/work"}},
+	{name: "the project file, and one that is approved elsewhere", path: "work/project/.jail.yaml", cwd: "work/project", file: tightens, foreign: grants, looks: []string{"/in"}},
+	{name: "the text of the project file", path: "work/project/.jail.yaml", cwd: "work/project", file: tightens, foreign: grants, itself: true, looks: []string{"/in"}},
 	{name: "a source of a bundle", path: "bundle/given", looks: []string{"/in"}},
 	{name: "the root of a bundle", path: "bundle/rootfs", looks: []string{"/"}},
 }
+
+const (
+	raceProfile = "version: 1\nname: race\nextends: [default]\nfilesystem: [ENTRIES]\n"
+	tightens    = "version: 1\nfilesystem: [{path: \"~/work/x\", hide: true}]\n"
+	grants      = "version: 1\nfilesystem: [{path: /in, source: \"~/foreign\", mode: ro}]\n"
+)
 
 // startsInFull is how many starts there are in all with JAIL_TEST_FULL=1; otherwise a few of each kind.
 const (
@@ -83,7 +101,11 @@ func (c *swapped) race(t *testing.T, rounds int) (ran, refused int) {
 		entries = append(entries, c.profile)
 	}
 	v.profile("race", "filesystem: ["+strings.Join(entries, ", ")+"]\n")
-	args := append([]string{"-p", "race"}, c.flags...)
+	args := c.flags
+	if !slices.Contains(args, "-p") {
+		args = append([]string{"-p", "race"}, args...)
+	}
+	args = slices.Clone(args)
 	for i := range args {
 		args[i] = home(args[i])
 	}
@@ -96,24 +118,12 @@ func (c *swapped) race(t *testing.T, rounds int) (ran, refused int) {
 		v.bundle(attack)
 		args = []string{"run", "--bundle", v.home + "/bundle"}
 	}
-	at := filepath.Join(v.home, c.path)
-	if err := os.MkdirAll(at+"/sub", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasPrefix(c.path, "bundle/rootfs") {
-		if err := os.WriteFile(at+"/bait", []byte("mine\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	link := filepath.Join(v.home, "work/swapped")
-	if err := os.Symlink(v.home+"/foreign", link); err != nil {
-		t.Fatal(err)
-	}
+	at, other := c.plant(v, strings.NewReplacer("ENTRIES", strings.Join(entries, ", ")))
 	before := listing(v.home + "/foreign")
 
-	stop := swapForEver(at, link)
+	stop := swapForEver(at, other)
 	defer stop()
-	if !looksTwice(at) {
+	if !c.looksTwice(at) {
 		t.Error("control: who looks at the path and then uses it is never led astray, so this proves nothing")
 	}
 	var next atomic.Int64
@@ -144,6 +154,39 @@ func (c *swapped) race(t *testing.T, rounds int) (ran, refused int) {
 	}
 	t.Logf("%d ran, %d were refused", ran, refused)
 	return ran, refused
+}
+
+// plant makes the path, and beside it what it is exchanged with.
+func (c *swapped) plant(v *victim, fill *strings.Replacer) (at, other string) {
+	v.t.Helper()
+	at, other = filepath.Join(v.home, c.path), filepath.Join(v.home, "work/swapped")
+	target := v.home + "/foreign"
+	switch {
+	case c.file != "":
+		v.write(c.path, fill.Replace(c.file))
+		v.dir = filepath.Join(v.home, c.cwd)
+		text, name := fill.Replace(c.foreign)+"# the bait\n", "foreign/"+filepath.Base(at)
+		if target = v.write(name, text); c.itself {
+			v.write("work/swapped", text)
+			return at, other
+		}
+		if c.cwd != "" {
+			if out, code := v.jail("approve", target); code != 0 {
+				v.t.Fatalf("approve: %s", out)
+			}
+		}
+	default:
+		if err := os.MkdirAll(at+"/sub", 0o700); err != nil {
+			v.t.Fatal(err)
+		}
+		if !strings.HasPrefix(c.path, "bundle/rootfs") {
+			v.write(c.path+"/bait", "mine\n")
+		}
+	}
+	if err := os.Symlink(target, other); err != nil {
+		v.t.Fatal(err)
+	}
+	return at, other
 }
 
 // bundle writes one with a source of its own in it.
@@ -198,15 +241,16 @@ func swapForEver(a, b string) (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-// looksTwice tells whether a program that first looks whether a path is a directory, and then uses it, ends elsewhere.
-func looksTwice(path string) bool {
+// looksTwice tells whether a program that first looks whether a path is a directory, or a file whose text will do, and
+// then uses it, ends elsewhere.
+func (c *swapped) looksTwice(path string) bool {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		info, err := os.Lstat(path)
-		if err != nil || !info.IsDir() {
+		if err != nil || info.IsDir() != (c.file == "") || c.file != "" && bait(path) == nil {
 			continue
 		}
 		time.Sleep(50 * time.Microsecond)
-		if bait(path+"/bait") == nil {
+		if bait(path+"/bait") == nil || bait(path) == nil {
 			return true
 		}
 	}
