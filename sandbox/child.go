@@ -17,6 +17,7 @@ type report struct {
 	exited uint32 // 1: status is the program's wait status
 	status uint32
 	ready  uint32 // a futex: 1 when the supervisor passes signals on
+	alone  uint32 // a futex: 1 when pid 1 has dropped what it held while it set the sandbox up
 	first  int32  // process id of the sandbox's first process, where another made it
 }
 

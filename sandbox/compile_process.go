@@ -235,7 +235,7 @@ func (c *compiler) privileges() error {
 		c.plan.add(inProgram, "", dieWithWaiter{})
 	}
 	c.plan.add(inProgram, c.origin("/process/cwd"), workDir{p.Cwd})
-	c.plan.add(inProgram, "", awaitSupervisor{})
+	c.plan.add(inProgram, "", awaitOthers{})
 	if err := c.hardening(); err != nil {
 		return err
 	}

@@ -279,6 +279,10 @@ func (r reapAll) lower(a *assembler) {
 	a.op(unix.SYS_CLOSE_RANGE, val(0), val(2), val(0))
 	a.capset(capSets{})
 	a.op(unix.SYS_PRCTL, val(unix.PR_SET_NO_NEW_PRIVS), val(1), val(0), val(0), val(0))
+	const wake = 1 // FUTEX_WAKE
+	alone := arg{v: uintptr(unsafe.Pointer(&a.shared.alone))}
+	a.op(opStore, alone, val(1))
+	a.op(unix.SYS_FUTEX, alone, val(wake), val(1))
 	a.op(opReap, a.program, val(eventsFD), tty)
 }
 
@@ -306,13 +310,18 @@ func (f foreground) lower(a *assembler) {
 	}
 }
 
-// awaitSupervisor waits until the supervisor passes signals on, so that none sent from the program's first
-// moment is lost. It readies itself while the sandbox is set up, so there is hardly ever anything to wait for.
-type awaitSupervisor struct{}
+// awaitOthers waits until pid 1 has dropped what it held, so that nothing runs beside a pid 1 that could not, and until
+// the supervisor passes signals on, so that none sent from the program's first moment is lost. Both ready themselves while
+// the sandbox is set up, so there is hardly ever anything to wait for.
+type awaitOthers struct{}
 
-func (awaitSupervisor) String() string { return "wait until the supervisor passes signals on" }
-func (awaitSupervisor) lower(a *assembler) {
-	a.op(unix.SYS_FUTEX, arg{v: uintptr(unsafe.Pointer(&a.shared.ready))}, val(0), val(0), val(0)).tolerate(unix.EAGAIN) // FUTEX_WAIT while 0
+func (awaitOthers) String() string {
+	return "wait until pid 1 has dropped everything and the supervisor passes signals on"
+}
+func (awaitOthers) lower(a *assembler) {
+	for _, word := range []*uint32{&a.shared.alone, &a.shared.ready} {
+		a.op(unix.SYS_FUTEX, arg{v: uintptr(unsafe.Pointer(word))}, val(0), val(0), val(0)).tolerate(unix.EAGAIN) // FUTEX_WAIT while 0
+	}
 }
 
 type workDir struct{ path string }

@@ -104,7 +104,9 @@ func (w *watcher) stop() {
 	if w == nil {
 		return
 	}
-	_ = unix.Kill(w.pid, unix.SIGKILL)
+	if unix.Kill(w.pid, unix.SIGKILL) != nil {
+		return // it ends with jail: no reason to wait for it
+	}
 	// It was cloned without a termination signal, so that nobody's wait for any child meets it: only __WALL does.
 	for {
 		if _, err := unix.Wait4(w.pid, nil, unix.WALL, nil); !errors.Is(err, unix.EINTR) {
