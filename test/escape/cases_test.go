@@ -15,6 +15,8 @@ type escape struct {
 	profile  string // beyond `extends: [default]`; ${HOME} is filled in
 	attack   string // the attack's name and arguments; what starts with / is a program of its own
 	terminal bool   // it runs on a terminal
+	root     bool   // only root could do it without a sandbox
+	notRoot  bool   // root cannot even without the protection: mapping its id takes CAP_SETFCAP, user_namespaces(7)
 
 	always func(*specs.Spec) // a change to the specification that is part of the attack: a bundle may say it
 
@@ -30,6 +32,7 @@ type escape struct {
 const (
 	landlock    = "put the Landlock rules in force"
 	descriptors = "close every descriptor but 0, 1, 2"
+	shared      = "namespaces: [mount, pid, ipc, uts, net, cgroup]\n" // root is root outside, too
 	abi         = "filesystem: [{path: /abi, source: \"~/abi\", mode: ro}]\n"
 )
 
@@ -94,7 +97,7 @@ var escapes = []escape{
 	},
 	{
 		name:   "CVE-2021-41133: calls that a deny-list does not know",
-		attack: "new-mount",
+		attack: "new-mount", notRoot: true,
 		loosen: noFilter,
 	},
 	{
@@ -137,7 +140,7 @@ var escapes = []escape{
 	},
 	{
 		name:   "CVE-2022-0492: a control group mounted from inside",
-		attack: "cgroup",
+		attack: "cgroup", notRoot: true,
 		loosen: noFilter,
 	},
 	{
@@ -179,6 +182,30 @@ var escapes = []escape{
 		profile: "filesystem: [{path: ${SELF}, mode: ro}]\n",
 		attack:  "/${SELF} attack find ${HOME}/secrets/bait",
 		without: []string{"pivot_root into the root", landlock, "make Landlock rules", "close the Landlock rules", "set ro on /", "change to "},
+	},
+	{
+		name:    "root's word on which program the kernel runs for a core file",
+		root:    true,
+		profile: shared,
+		attack:  "write-again /proc/sys/kernel/core_pattern",
+		loosen:  func(s *specs.Spec) { s.Linux.ReadonlyPaths, s.Linux.MaskedPaths = nil, nil },
+		without: []string{landlock},
+	},
+	{
+		name:    "CVE-2022-0492: a control group mounted by root",
+		root:    true,
+		profile: shared,
+		attack:  "mount-cgroup",
+		loosen:  func(s *specs.Spec) { noFilter(s); everyCapability(s) },
+		without: []string{"drop the bounding set"},
+	},
+	{
+		name:    "CVE-2022-24769 and CVE-2022-29162: the capabilities of root",
+		root:    true,
+		profile: shared,
+		attack:  "capabilities",
+		loosen:  everyCapability,
+		without: []string{"drop the bounding set"},
 	},
 }
 

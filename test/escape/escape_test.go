@@ -32,7 +32,11 @@ type victim struct {
 
 func newVictim(t *testing.T) *victim {
 	t.Helper()
-	need.OrdinaryUser(t)
+	if strings.HasPrefix(t.Name(), "TestRoot") {
+		need.Root(t)
+	} else {
+		need.OrdinaryUser(t)
+	}
 	need.UserNamespaces(t)
 	home, err := os.MkdirTemp("/var/tmp", "jail-home-")
 	if err != nil {
@@ -188,9 +192,20 @@ func (v *victim) terminal() (master, slave *os.File) {
 }
 
 // TestEscapes runs each attack under jail, under jail's packages as the control uses them, and with the protection out.
-func TestEscapes(t *testing.T) {
+func TestEscapes(t *testing.T) { tryEscapes(t, false) }
+
+// TestRootEscapes is TestEscapes as root, with what only root could do without a sandbox.
+func TestRootEscapes(t *testing.T) {
+	need.Root(t)
+	tryEscapes(t, true)
+}
+
+func tryEscapes(t *testing.T, root bool) {
 	for i := range escapes {
 		c := &escapes[i]
+		if c.root && !root || c.notRoot && root {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			if c.terminal {
 				c.needTIOCSTI(t)

@@ -112,6 +112,11 @@ func takeOut(p *sandbox.Plan, text string) {
 
 func noFilter(s *specs.Spec) { s.Linux.Seccomp = nil }
 
+func everyCapability(s *specs.Spec) {
+	all := []string{"CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_MKNOD"}
+	s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all, Inheritable: all, Ambient: all}
+}
+
 func without(kind specs.LinuxNamespaceType) func(*specs.Spec) {
 	return func(s *specs.Spec) {
 		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
