@@ -21,12 +21,15 @@ const (
 	joiner     = "first process" // enters the network's namespaces and makes pid 1
 	pid1       = "pid 1"
 	program    = "program" // from the fork to execve(2)
+	watcher    = "watcher" // puts back the terminal's settings, or takes the control group away
 	child      = "short-lived child"
 )
 
 // roleOf names a process by who made it and how.
 func roleOf(maker string, flags uint64) string {
 	switch {
+	case maker == supervisor && flags&0xff == 0: // no signal at its end
+		return watcher
 	case maker == supervisor && flags&unix.CLONE_PIDFD == 0 && flags&unix.CLONE_NEWPID == 0:
 		return joiner
 	case maker == supervisor && flags&unix.CLONE_PIDFD == 0, maker == joiner:

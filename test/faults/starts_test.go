@@ -16,6 +16,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,10 @@ type start struct {
 	forget []string
 	// makes are patterns of what a start may leave in the home, beside what was there: it is meant to.
 	makes []string
+	// sample is how many calls of each kind are made to fail in each process, full sweep or not; 0 is as the sweep wants.
+	sample   int
+	terminal bool // the caller's standard input is a terminal
+	bus      bool // the caller has a session bus
 	// looks are arguments of posture beyond those of every start; ${HOME} and ${PORT} stand for what their names say.
 	looks []string
 }
@@ -70,6 +75,28 @@ network:
     - allow: "host:${PORT}"
 `,
 		looks: []string{"read:/etc/resolv.conf", "read:/etc/hosts"},
+	},
+	{
+		name:     "terminal",
+		profile:  "extends: [default]\nprocess: {terminal: always}\n",
+		sample:   few,
+		terminal: true,
+		looks:    []string{"list:/dev/pts"},
+	},
+	{
+		name:    "desktop",
+		profile: "extends: [default]\ndesktop: {notifications: true}\n",
+		sample:  few,
+		bus:     true,
+	},
+}
+
+// rootStarts are those as root.
+var rootStarts = []start{
+	{
+		name:    "limits",
+		profile: "extends: [default]\nlimits: {pids: 100, memory: 512M}\n",
+		sample:  few,
 	},
 }
 
@@ -120,8 +147,38 @@ func newSandbox(t *testing.T, s start) *sandbox {
 		Args: append([]string{need.Jail(t), "--profile", "faults", "--ro", self + ":/posture", "--", "/posture", "posture"}, b.arguments(t, fill)...),
 		Env:  []string{"HOME=" + home, "PATH=/usr/bin:/bin", "TOKEN=a-secret", "LANG=C"}, Dir: home, Stdin: filepath.Join(home, "stream"), Limit: limit,
 	}
+	if s.bus {
+		b.job.Env = append(b.job.Env, "DBUS_SESSION_BUS_ADDRESS="+startBus(t, home))
+	}
+	b.job.Terminal = s.terminal
 	b.trace(t, self)
 	return b
+}
+
+// startBus starts a session bus that nobody has a name on.
+func startBus(t *testing.T, home string) (address string) {
+	t.Helper()
+	need.Program(t, "xdg-dbus-proxy")
+	socket := filepath.Join(home, "bus")
+	config := filepath.Join(home, "bus.conf")
+	text := `<busconfig><type>session</type><listen>unix:path=` + socket + `</listen><policy context="default"><allow send_destination="*"/><allow own="*"/></policy></busconfig>`
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command(need.Program(t, "dbus-daemon"), "--config-file="+config, "--nofork", "--nopidfile")
+	daemon.Stderr = os.Stderr
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
+			return "unix:path=" + socket
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // arguments are what posture looks at.
@@ -170,7 +227,9 @@ func (b *sandbox) trace(t *testing.T, self string) {
 func (b *sandbox) run(t *testing.T, f *fault) (out outcome) {
 	b.clear(t)
 	j := b.job
-	j.Fault = f
+	if j.Fault = f; f == nil {
+		j.Limit = 2 * time.Minute // every call of every process is stopped at, and nothing is to hang
+	}
 	if err := b.in.Encode(j); err != nil {
 		t.Error(err)
 	}
@@ -193,7 +252,9 @@ func (b *sandbox) clear(t *testing.T) {
 // each kind, because Go's runtime makes more or fewer from run to run.
 func (b *sandbox) healthy(t *testing.T) []record {
 	t.Helper()
-	b.run(t, nil) // the filter is in the cache now
+	if out := b.run(t, nil); out.Code != 0 { // the filter is in the cache now
+		t.Fatalf("without a fault: exit code %d\n%s%s", out.Code, out.Stdout, out.Stderr)
+	}
 	b.clear(t)
 	b.before = files(b.home)
 	most := map[record]bool{}

@@ -27,19 +27,30 @@ var errnos = []syscall.Errno{unix.EPERM, unix.ENOMEM, unix.EINTR, unix.ENOSYS}
 // TestSweep makes each system call of a start fail, in each of jail's processes, and wants the program not to run, or to
 // run exactly as without the fault.
 //
-// In full (JAIL_TEST_FULL=1, `make test-faults`) every call fails with every errno. Otherwise up to eight calls of each kind
-// fail in each process, with the errnos in turn. Of each kind of call that Go's runtime and C's library make for
+// In full (JAIL_TEST_FULL=1, `make test-faults`) every call of three starts fails with every errno. Otherwise, and for the
+// further starts, a few calls of each kind fail in each process, with the errnos in turn. Of each kind of call that Go's runtime and C's library make for
 // themselves, such as rt_sigaction(2) for each signal, one fails: what comes of it is theirs to decide, not jail's.
 func TestSweep(t *testing.T) {
 	need.OrdinaryUser(t)
 	need.UserNamespaces(t)
+	sweep(t, starts)
+}
+
+// TestRootSweep is TestSweep for what root alone has here: control groups of the first version, which a process is
+// written into.
+func TestRootSweep(t *testing.T) {
+	need.Root(t)
+	sweep(t, rootStarts)
+}
+
+func sweep(t *testing.T, starts []start) {
 	full := os.Getenv("JAIL_TEST_FULL") != ""
 	for _, s := range starts {
 		t.Run(s.name, func(t *testing.T) {
 			sandboxes := []*sandbox{newSandbox(t, s), newSandbox(t, s)}
 			calls := sandboxes[0].healthy(t)
 			sandboxes[1].healthy(t)
-			faults := choose(calls, full)
+			faults := choose(calls, s.sampleOf(full))
 			next := make(chan fault)
 			var tally tally
 			var workers sync.WaitGroup
@@ -65,11 +76,22 @@ func TestSweep(t *testing.T) {
 var infallible = []uint64{unix.SYS_GETPID, unix.SYS_GETPPID, unix.SYS_GETTID, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
 	unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_RT_SIGRETURN}
 
-// few is how many calls of one kind a sample has.
-const few = 8
+// few is how many calls of one kind a sample has, fewer that of a start whose full sweep is itself a sample.
+const few, fewer = 8, 2
+
+// sampleOf is how many calls of one kind fail in each process; 0 is all of them, with every errno.
+func (s *start) sampleOf(full bool) int {
+	switch {
+	case full:
+		return s.sample
+	case s.sample > 0:
+		return fewer
+	}
+	return few
+}
 
 // choose picks the faults to try, the same in every run.
-func choose(calls []record, full bool) []fault {
+func choose(calls []record, sample int) []fault {
 	kinds := map[fault][]record{}
 	var order []fault
 	for _, r := range calls {
@@ -89,10 +111,10 @@ func choose(calls []record, full bool) []fault {
 		switch {
 		case all[0].Runtime:
 			take = 1
-		case !full:
-			take = min(few, take)
+		case sample > 0:
+			take = min(sample, take)
 		}
-		if full {
+		if sample == 0 {
 			for _, r := range all[:take] {
 				for _, e := range errnos {
 					faults = append(faults, fault{r.Role, r.Call, r.Nth, e})

@@ -30,6 +30,7 @@ type fault struct {
 type job struct {
 	Args, Env  []string
 	Dir, Stdin string
+	Terminal   bool   // the standard input is one, and the controlling one, instead of Stdin
 	Fault      *fault // nil: every call is recorded and none fails
 	Limit      time.Duration
 }
@@ -76,6 +77,8 @@ type tracer struct {
 	out      outcome
 	threads  map[int]*thread
 	orphans  map[int]bool // threads that stopped before their maker told of them
+	master   *os.File     // of the terminal
+	settings unix.Termios // of the terminal, before the run
 	watchdog *time.Timer
 	mu       sync.Mutex // of what follows, which the watchdog reads
 	finished bool       // the first process has ended
@@ -112,7 +115,13 @@ func traceAll(in io.Reader, out io.Writer) int {
 func (t *tracer) run() error {
 	var streams [3]*os.File
 	var err error
-	if streams[0], err = os.Open(t.Stdin); err != nil {
+	attr := &syscall.SysProcAttr{Ptrace: true, Setsid: true, Setctty: t.Terminal}
+	if t.Terminal {
+		streams[0], err = t.terminal()
+	} else {
+		streams[0], err = os.Open(t.Stdin)
+	}
+	if err != nil {
 		return err
 	}
 	defer streams[0].Close()
@@ -126,7 +135,7 @@ func (t *tracer) run() error {
 	}
 	first, err := syscall.ForkExec(t.Args[0], t.Args, &syscall.ProcAttr{
 		Dir: t.Dir, Env: t.Env, Files: []uintptr{streams[0].Fd(), streams[1].Fd(), streams[2].Fd()},
-		Sys: &syscall.SysProcAttr{Ptrace: true, Setsid: true},
+		Sys: attr,
 	})
 	if err != nil {
 		return err
@@ -146,6 +155,12 @@ func (t *tracer) run() error {
 	t.watchdog = time.AfterFunc(t.Limit, t.end)
 	t.follow(first)
 	t.watchdog.Stop()
+	if t.Terminal {
+		defer t.master.Close()
+		if left := t.settingsLeft(streams[0]); left != "" {
+			t.out.Left = append(t.out.Left, left)
+		}
+	}
 	for i, text := range []*string{&t.out.Stdout, &t.out.Stderr} {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", streams[i+1].Fd()))
 		if err != nil {
@@ -292,7 +307,7 @@ func infoOf(tid int) (info syscallInfo, ok bool) {
 	return info, errno == 0
 }
 
-// cloneFlags are those of the call that a thread is in.
+// cloneFlags are those of the call that a thread is in, with the signal at the child's end in the lowest byte.
 func cloneFlags(tid int) uint64 {
 	var regs syscall.PtraceRegs
 	if err := syscall.PtraceGetRegs(tid, &regs); err != nil {
@@ -302,7 +317,7 @@ func cloneFlags(tid int) uint64 {
 	case unix.SYS_CLONE:
 		return regs.Rdi
 	case unix.SYS_CLONE3:
-		return peek(tid, regs.Rdi)
+		return peek(tid, regs.Rdi) | peek(tid, regs.Rdi+32) // struct clone_args: flags, and exit_signal
 	}
 	return 0
 }
