@@ -136,12 +136,32 @@ func (a *assembler) bindFrom(s source, attr, clr uint64, recursive bool) arg {
 	if recursive {
 		rec = unix.AT_RECURSIVE
 	}
+	wholeHost := recursive && !s.inBundle && s.path == "/"
+	if wholeHost {
+		a.spareCover(unix.MS_UNBINDABLE)
+	}
 	m := a.fd(unix.SYS_OPEN_TREE, src, a.str(""), val(cloneTree|rec))
+	if wholeHost {
+		a.spareCover(unix.MS_PRIVATE)
+	}
 	a.close(src)
 	if attr|clr != 0 {
 		a.setAttr(m, "", unix.AT_EMPTY_PATH|rec, &unix.MountAttr{Attr_set: attr, Attr_clr: clr})
 	}
 	return m
+}
+
+// spareCover says whether what has been mounted over the old root goes along with a copy of that root's mounts. It must
+// not: it would lie over the copy as well, and be what a program finds there. What is unbindable is left out
+// (mount_namespaces(7)), and is only so while the copy is made, for the bundle's files are bound from there.
+func (a *assembler) spareCover(propagation uint64) {
+	over := a.root
+	if a.hasScratch {
+		over = a.scratch
+	}
+	if over.slot {
+		a.setAttr(over, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Propagation: propagation})
+	}
 }
 
 func (a *assembler) becomeRoot(m arg) {
