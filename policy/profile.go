@@ -328,7 +328,7 @@ type ProcessSection struct {
 	DieWithParent   Flag          `key:"die-with-parent" doc:"Whether the sandbox ends when the caller does. Default: true."`
 	Timeout         Text          `key:"timeout" as:"duration" doc:"How long it may run, as 90s or 1h."`
 	NoNewPrivileges Flag          `key:"no-new-privileges" doc:"Whether set-uid programs and file capabilities are without effect inside. Default: true."`
-	NoDump          Flag          `key:"no-dump" doc:"Whether the kernel writes no core file of it and hands none to a program outside (RLIMIT_CORE 1, core(5)). Default: false."`
+	NoDump          Flag          `key:"no-dump" doc:"Whether the kernel writes no core file of it and hands none to a program outside (RLIMIT_CORE 1, which it cannot change, core(5)). Default: false."`
 	DenyWriteExec   Flag          `key:"memory-deny-write-execute" doc:"Whether memory that was writable can never be executed (PR_SET_MDWE, Linux 6.3). Programs that compile while they run, such as browsers and Java, do not work then. Default: false."`
 	CoreScheduling  Flag          `key:"core-scheduling" doc:"Whether no other program runs on the second thread of its processor core at the same time (PR_SCHED_CORE, Linux 5.14). Default: false."`
 	Proc            Text          `key:"proc" enum:"all,pid" doc:"What /proc shows: all (the default), or pid: its own processes and nothing of the kernel (subset=pid, Linux 5.8)."`

@@ -144,7 +144,7 @@ func (c *compiler) callStates() callStates {
 		rank := int32(fileRank)
 		eachCall(name, func(i int, named bool) {
 			// "no @userns" means no new namespaces, not that nothing may be started.
-			if name == "@userns" && findGuard(syscallTable[i].name, false) != nil {
+			if name == "@userns" && findGuard(syscallTable[i].name, false, false) != nil {
 				return
 			}
 			s := &states[i]
@@ -242,7 +242,7 @@ func (c *compiler) verdict(i int, states *callStates) verdict {
 	if !open || s.lifted {
 		return v
 	}
-	g := findGuard(call, states.userns)
+	g := findGuard(call, states.userns, c.r.Process.NoDump.Or(false))
 	if g == nil {
 		return v
 	}

@@ -11,6 +11,7 @@ type guard struct {
 	// userns says that the guard takes the place of the one without it once a
 	// profile grants @userns.
 	userns bool
+	noDump bool        // it is there for profiles that say no-dump
 	lines  []guardLine // the first that matches answers
 	other  guardAnswer // for what no line matches
 }
@@ -83,6 +84,14 @@ var guards = [...]guard{
 		{args: []SyscallArg{{Index: 0, Op: "masked-eq", Value: low32 &^ (perLinux32 | uname26)}}},
 		{args: argIs(0, 0xffffffff)}, // asks, changes nothing
 	}, other: guardAnswer(unix.ENOSYS)},
+
+	// With RLIMIT_CORE at 1 the kernel hands nobody a core file. The program could lower it to 0, at which a program
+	// outside that core_pattern names is handed it all the same (core(5)).
+	{call: "setrlimit", noDump: true, lines: []guardLine{{args: argIs(0, unix.RLIMIT_CORE), answer: guardAnswer(unix.EPERM)}}},
+	{call: "prlimit64", noDump: true, lines: []guardLine{
+		{args: append(argIs(1, unix.RLIMIT_CORE), SyscallArg{Index: 2, Op: "eq"})}, // asks, changes nothing
+		{args: argIs(1, unix.RLIMIT_CORE), answer: guardAnswer(unix.EPERM)},
+	}},
 }
 
 // From linux/tiocl.h and personality(2); x/sys has neither.
@@ -107,10 +116,10 @@ func flagsClear(flags uint64) []SyscallArg {
 }
 
 // findGuard returns the guard of a call, or nil.
-func findGuard(call string, userns bool) *guard {
+func findGuard(call string, userns, noDump bool) *guard {
 	var found *guard
 	for i := range guards {
-		if g := &guards[i]; g.call == call && (!g.userns || userns) {
+		if g := &guards[i]; g.call == call && (!g.userns || userns) && (!g.noDump || noDump) {
 			found = g
 		}
 	}

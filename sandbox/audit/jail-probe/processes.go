@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -157,8 +158,16 @@ func processChecks() []probe {
 			switch {
 			case err == nil && dumpable == 0:
 				return held("not dumpable")
-			case r.Max == 0:
+			case r.Max == 0 && !coreIsPiped():
 				return held("RLIMIT_CORE is 0")
+			case r.Max == 0:
+				return open("RLIMIT_CORE is 0, which does not keep it from the program that core_pattern names")
+			case r.Max == 1: // at 1 nobody gets it, at 0 a program outside does
+				if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Max: 1}); err != nil {
+					return held("RLIMIT_CORE is 1 and stays so: %s", errorWord(err))
+				}
+				_ = unix.Setrlimit(unix.RLIMIT_CORE, &r)
+				return open("RLIMIT_CORE is 1 and may be lowered to 0")
 			}
 			return open("dumpable, RLIMIT_CORE may be raised to %s", limitWord(r.Max))
 		}},
@@ -199,4 +208,10 @@ func field(stat []byte, n int) string {
 		}
 	}
 	return ""
+}
+
+// coreIsPiped tells whether core files go to a program outside, whatever RLIMIT_CORE says: core(5).
+func coreIsPiped() bool {
+	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+	return err != nil || strings.HasPrefix(string(pattern), "|")
 }
