@@ -79,7 +79,7 @@ test-net: ## the loads of the network in full: 100 sandboxes at once, 200 kills,
 	@$(MAKE) --no-print-directory build bin/as-user
 	@JAIL_TEST_FULL=1 test/all -v -timeout 20m ./test/net $(GOTEST)
 
-test-faults: ## make every system call of a start fail in turn, with four errnos: about half an hour
+test-faults: ## make every system call of a start fail in turn, with four errnos: about three quarters of an hour
 	@test/deps build test
 	@$(MAKE) --no-print-directory build bin/as-user
 	@JAIL_TEST_FULL=1 test/all -v -timeout 3h ./test/faults $(GOTEST)

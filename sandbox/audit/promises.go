@@ -84,6 +84,8 @@ func (p *promises) granted(key string) string {
 		}
 	case "read", "write":
 		return p.file(p.path(what), kind == "write")
+	case "below":
+		return p.below(p.path(what))
 	case "device", "devices":
 		return p.device(what)
 	case "env":
@@ -232,6 +234,17 @@ func (p *promises) file(at string, write bool) string {
 		return ""
 	}
 	return "filesystem: " + found.Destination
+}
+
+// below tells whether a file lies below a folder that is shown, though something else may be mounted over it inside:
+// Landlock's rules go by the folder.
+func (p *promises) below(file string) string {
+	for _, m := range p.spec.Mounts {
+		if path.IsAbs(m.Source) && (m.Type == "bind" || slices.Contains(m.Options, "rbind")) && below(m.Source, file) {
+			return "filesystem: " + m.Destination + "; Landlock knows no exception for what is mounted over a part of it"
+		}
+	}
+	return ""
 }
 
 func below(dir, file string) bool {

@@ -95,7 +95,7 @@ func privilegeChecks() []probe {
 		probe{check.Check{ID: "securebits-set", What: "change its securebits", Why: "they decide what uid 0 counts for", Source: "prctl(2), PR_SET_SECUREBITS", Grant: []string{"caps"}}, func(*check.Bait) verdict {
 			return byOutcomeOf(try(abiNative, noPrelude, call{nr: unix.SYS_PRCTL, args: [6]uintptr{unix.PR_SET_SECUREBITS, 0}}))
 		}},
-		probe{check.Check{ID: "landlock", What: "open for more a file that it was given to read", Why: "a descriptor that leaked leads to all that its file system holds", Source: "landlock(7); CVE-2024-21626", Grant: []string{"landlock", "read:stderr"}}, func(b *check.Bait) verdict {
+		probe{check.Check{ID: "landlock", What: "open for more a file that it was given to read", Why: "a descriptor that leaked leads to all that its file system holds", Source: "landlock(7); CVE-2024-21626", Grant: []string{"landlock", "read:stderr", "below:stderr"}}, func(b *check.Bait) verdict {
 			// The probe's own standard error is a file that was opened for writing only, below a folder outside.
 			fd, err := unix.Open("/proc/self/fd/2", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
