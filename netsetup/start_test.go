@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -120,5 +122,24 @@ func TestProgramStaysWhereItIs(t *testing.T) {
 	defer above.Close()
 	if err := run(int(above.Fd())); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSlack: a process begun in between has late timers, and this one's are as before.
+func TestSlack(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := slackTimers()
+	out, err := exec.Command("cat", "/proc/self/timerslack_ns").Output()
+	restore()
+	if got := strings.TrimSpace(string(out)); err != nil || got != strconv.Itoa(timerSlack) {
+		t.Errorf("the slack of a process begun: %q, %v", got, err)
+	}
+	if after, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil || after != before {
+		t.Errorf("the slack was %d and is %d: %v", before, after, err)
 	}
 }

@@ -240,8 +240,8 @@ const fakeMachine = `
 /dev/video0 c
 /sys/devices/system/cpu/online=0-3
 /sys/devices/system/node/online=0
-/sys/class/net/eth0/
-/sys/class/net/br0/bridge/
+/proc/sys/net/ipv4/conf/eth0/
+/proc/sys/net/ipv4/conf/br0/
 /sys/dev/char/
 /sys/class/drm/
 /home/user/.ssh/id_ed25519

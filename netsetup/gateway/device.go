@@ -182,9 +182,9 @@ func (d *device) write(pkt *stack.PacketBuffer) tcpip.Error {
 // writeFrame writes one frame; a full queue drops it, as a link does.
 func (d *device) writeFrame(parts [][]byte) tcpip.Error {
 	for {
-		_, err := unix.Writev(d.fd, parts)
-		switch err {
-		case nil:
+		_, e := writev(d.fd, parts)
+		switch e {
+		case 0:
 			return nil
 		case unix.EINTR:
 			continue
@@ -222,12 +222,12 @@ func (d *device) read() {
 	var spill [ethernetLen + 64]byte // the largest frames exceed a view by their headers
 	err = rc.Read(func(uintptr) bool {
 		for {
-			n, err := unix.Readv(d.fd, [][]byte{vnet[:], view.AsSlice(), spill[:]})
-			if err == unix.EINTR {
+			n, e := readv(d.fd, vnet[:], view.AsSlice(), spill[:])
+			if e == unix.EINTR {
 				continue
 			}
-			if err != nil || n <= 0 {
-				return err != unix.EAGAIN
+			if e != 0 || n <= 0 {
+				return e != unix.EAGAIN
 			}
 			view = d.frame(vnet[0], view, n-vnetLen, spill[:])
 		}

@@ -35,7 +35,7 @@ func FuzzPackets(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	g := &gateway{plan: plan, queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{}}
+	g := &gateway{plan: plan, queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{}, speed: &speed{all: 1}}
 	m := &member{g: g, plan: plan, policy: policy}
 	g.members[plan.Addr4], g.members[plan.Addr6] = m, m
 	g.device = newDevice(&link.Uplink{FD: pair[0]}, plan.MTU, plan.GatewayMAC)

@@ -37,13 +37,15 @@ type gateway struct {
 	own     ownAddrs
 	syns    sync.Map // stack.TransportEndpointID to original
 	queries chan struct{}
+	workers workers
+	speed   *speed
 
 	mu      sync.Mutex
 	members map[netip.Addr]*member
 	list    []*member
 }
 
-func newGateway(s *netsetup.Setup, host *net.UnixConn) (*gateway, error) {
+func newGateway(s *netsetup.Setup, host *net.UnixConn, processors *speed) (*gateway, error) {
 	user, err := os.Open("/proc/self/ns/user")
 	if err != nil {
 		return nil, fmt.Errorf("open the user namespace: %w", err)
@@ -51,6 +53,7 @@ func newGateway(s *netsetup.Setup, host *net.UnixConn) (*gateway, error) {
 	g := &gateway{
 		plan: s.Plan, asked: s.Config, shared: s.Config.Name != "", user: user,
 		queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{},
+		workers: workers{idle: make(chan func())}, speed: processors,
 	}
 	if s.Config.Routed() {
 		return g, g.newRouter(s, host)

@@ -24,6 +24,7 @@ const maxSetup = 16 << 20
 
 // Main is the gateway process. It gives its exit code.
 func Main() int {
+	processors := newSpeed()
 	// The main thread stays in the host's network namespace: the threads that
 	// enter others are made for it.
 	runtime.LockOSThread()
@@ -35,7 +36,7 @@ func Main() int {
 		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no control socket: %v\nthis program is started by jail, not by hand\n", controlFD, err)
 		return 125
 	}
-	s := &server{ended: make(chan struct{})}
+	s := &server{speed: processors, ended: make(chan struct{})}
 	if slices.Contains(os.Args[1:], netsetup.RoutedArg) {
 		if s.host, err = socketAt(netsetup.HostFD); err != nil {
 			fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d leads to no host process: %v\n", netsetup.HostFD, err)
@@ -71,6 +72,7 @@ func socketAt(fd uintptr) (*net.UnixConn, error) {
 
 // server hands control connections to the gateway. The process ends with the last.
 type server struct {
+	speed *speed
 	host  *net.UnixConn // the host process of a gateway that routes
 	mu    sync.Mutex
 	g     *gateway
@@ -183,7 +185,7 @@ func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.g == nil {
-		g, err := newGateway(setup, s.host)
+		g, err := newGateway(setup, s.host, s.speed)
 		if err != nil {
 			return nil, err
 		}

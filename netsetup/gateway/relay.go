@@ -25,8 +25,16 @@ type relay struct {
 	conn *net.TCPConn
 	// out and in count the sandbox's bytes.
 	out, in *atomic.Uint64
-	broken  atomic.Bool
+	// work runs one direction; moved is told of bytes that came in.
+	work   func(func())
+	moved  func(int)
+	broken atomic.Bool
+	few    [fewBytes]byte
 }
+
+// fewBytes is how much is taken from a socket without a look at how much there is. A question and its answer, one after
+// the other, seldom are more.
+const fewBytes = 2 << 10
 
 func (r *relay) run() {
 	rc, err := r.conn.SyscallConn()
@@ -35,7 +43,11 @@ func (r *relay) run() {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { r.outward(rc) })
+	both.Add(1)
+	r.work(func() {
+		defer both.Done()
+		r.outward(rc)
+	})
 	r.inward(rc)
 	both.Wait()
 	if r.broken.Load() {
@@ -96,7 +108,7 @@ func (r *relay) inward(rc syscall.RawConn) {
 	entry, writable := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	r.wq.EventRegister(&entry)
 	defer r.wq.EventUnregister(&entry)
-	src := &socketReader{}
+	src := &socketReader{few: r.few[:]}
 	for {
 		var end tcpip.Error
 		err := rc.Read(func(fd uintptr) bool {
@@ -111,6 +123,7 @@ func (r *relay) inward(rc syscall.RawConn) {
 				var n int64
 				n, end = r.ep.Write(src, tcpip.WriteOptions{})
 				r.in.Add(uint64(n))
+				r.moved(int(n))
 				if end != nil || src.end != nil {
 					return true
 				}
@@ -149,12 +162,12 @@ func (w *socketWriter) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
 		// MSG_NOSIGNAL: a closed peer is an error, not the end of the process.
-		n, err := unix.SendmsgN(w.fd, b[done:], nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		if err == unix.EINTR {
+		n, e := send(w.fd, b[done:])
+		if e == unix.EINTR {
 			continue
 		}
-		if err != nil {
-			w.err = err
+		if e != 0 {
+			w.err = e
 			break
 		}
 		done += n
@@ -166,40 +179,49 @@ func (w *socketWriter) Write(b []byte) (int, error) {
 // maxChunk is the most that is taken from a socket at a time.
 const maxChunk = 256 << 10
 
-// socketReader reads from a non-blocking socket into the stack's buffers. The stack
-// wants just as many bytes as Len says, and makes its buffers for them: so it is
-// asked first how many there are, and a trickle holds no large buffers.
+// socketReader reads from a non-blocking socket into the stack's buffers. The stack wants just as many bytes as Len
+// says, and makes its buffers for them: so it is asked first how many there are, and a trickle holds no large buffers.
+// Few are read beforehand, which saves the question.
 type socketReader struct {
 	fd   int
-	have int
+	have int // in rest, or else in the socket
+	rest []byte
+	few  []byte
+	much bool // more than few came last
 	end  error
 }
 
-// look finds out how much the socket has (SIOCINQ of tcp(7), the number of TIOCINQ). With none it tells apart a socket that
-// has nothing for now (nil), one that is at its end (io.EOF), and a broken one.
+// look finds out how much there is. With none it tells apart a socket that has nothing for now (nil), one that is at its end
+// (io.EOF), and a broken one.
 func (s *socketReader) look(fd uintptr) {
 	s.fd, s.end = int(fd), nil
-	n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
-	if err != nil {
-		s.have, s.end = 0, err
-		return
+	if s.have = len(s.rest); s.have > 0 {
+		return // the stack had no room for it
 	}
-	if s.have = min(n, maxChunk); s.have > 0 {
-		return
-	}
-	var b [1]byte
-	for {
-		n, _, err := unix.Recvfrom(s.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-		case err != nil:
+	if s.much {
+		// SIOCINQ of tcp(7), the number of TIOCINQ.
+		n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+		if err != nil {
 			s.end = err
+			return
+		}
+		if s.have = min(n, maxChunk); s.have > 0 {
+			s.much = s.have > len(s.few)
+			return
+		}
+	}
+	for {
+		n, e := read(s.fd, s.few)
+		switch {
+		case e == unix.EINTR:
+			continue
+		case e == unix.EAGAIN:
+		case e != 0:
+			s.end = e
 		case n == 0:
 			s.end = io.EOF
 		default:
-			s.have = n // came in between
+			s.rest, s.have, s.much = s.few[:n], n, n == len(s.few)
 		}
 		return
 	}
@@ -214,17 +236,22 @@ func (s *socketReader) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
+	if len(s.rest) > 0 {
+		n := copy(b, s.rest)
+		s.rest = s.rest[n:]
+		return n, nil
+	}
 	for {
-		n, err := unix.Read(s.fd, b)
+		n, e := read(s.fd, b)
 		switch {
-		case err == unix.EINTR:
+		case e == unix.EINTR:
 			continue
-		case err == nil && n == 0:
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			s.end = err
-			return 0, err
+		case e != 0:
+			s.end = e
+			return 0, e
+		case n == 0:
+			s.end = io.ErrUnexpectedEOF
+			return 0, s.end
 		}
 		return n, nil
 	}

@@ -17,9 +17,9 @@ import (
 	"jail/netsetup/egress"
 )
 
-// dialTimeout is how long the host's network may take to answer: what a Linux
-// program waits with the default of tcp_syn_retries is longer, few wait for it.
-const dialTimeout = 60 * time.Second
+// keepAliveAfter is when the other side of an idle connection is first asked whether it is still there. What ends sooner
+// needs no keep-alive, and saves the four calls that turn it on.
+const keepAliveAfter = 10 * time.Second
 
 // serveTCP answers connection attempts: a refused one with a reset at once, an
 // allowed one when the connection it stands for is there, so that the program
@@ -31,7 +31,7 @@ func (g *gateway) serveTCP() {
 			r.Complete(true)
 			return
 		}
-		g.connect(r, o.(original))
+		g.workers.run(func() { g.connect(r, o.(original)) })
 	})
 	g.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, func(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
 		flags := header.TCP(pkt.TransportHeader().Slice()).Flags()
@@ -65,8 +65,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 		}
 		return
 	}
-	local, _ := netip.ParseAddrPort(conn.LocalAddr().String())
-	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	if m.ownAgain(egress.TCP, id.RemotePort, local, remote) {
 		conn.Close()
 		r.Complete(true)
@@ -87,21 +86,23 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.TCPConn) {
 	ep.SocketOptions().SetDelayOption(false)
 	ep.SocketOptions().SetKeepAlive(true)
-	r := &relay{ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in}
+	r := &relay{ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in, work: m.g.workers.run, moved: m.g.speed.add}
 	f.stop = r.abort
-	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
 	if !m.flows.add(f) {
 		return
 	}
+	ask := time.AfterFunc(keepAliveAfter, func() { _ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) })
 	r.run()
+	ask.Stop()
 	m.flows.remove(f)
 }
 
+// dialTCP makes a connection of the host. How long the other side may take to answer is the kernel's to say, as
+// outside (tcp_syn_retries, tcp(7)); a limit of Go's would take a timer and a goroutine for each connection.
 func dialTCP(to []netip.AddrPort) (*net.TCPConn, error) {
 	var last error
 	for _, a := range to {
-		// Keep-alive is set when the program has its connection: five calls that it need not wait for.
-		d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+		d := net.Dialer{KeepAlive: -1}
 		c, err := d.DialContext(context.Background(), "tcp", a.String())
 		if err == nil {
 			return c.(*net.TCPConn), nil

@@ -17,7 +17,7 @@ import (
 
 // whosePatience bounds the search for the program behind a refusal. It is made once a
 // destination, while the program waits for its answer.
-const whosePatience = 50 * time.Millisecond
+const whosePatience = 250 * time.Millisecond
 
 // tables of sockets, proc(5), "/proc/net".
 var tables = map[egress.Proto][]string{

@@ -57,15 +57,29 @@ func vethHint(err error) string {
 // members of a shared network), so that every packet reaches the gateway, which
 // answers for it at once.
 func (s *Space) configure(p Pair) error {
-	// Without an address of its own making (IN6_ADDR_GEN_MODE_NONE), nothing to
-	// detect duplicates of and no router to look for.
-	six := s.Sysctl("ipv6/conf/"+Inner+"/addr_gen_mode", "1") == nil
-	if six {
+	six := false
+	// All of them at once: going to the namespace's thread and back takes longer than writing one.
+	err := s.Do(func() error {
+		group := fmt.Sprintf("%d %d", p.Group, p.Group)
+		// Failing to widen these is no loss of protection: ping and ports below 1024
+		// need a capability then. It happens where /proc/sys is read-only.
+		_ = sysctl("ipv4/ping_group_range", group)
+		_ = sysctl("ipv4/ip_unprivileged_port_start", "0")
+		// Without an address of its own making (IN6_ADDR_GEN_MODE_NONE), nothing to
+		// detect duplicates of and no router to look for.
+		six = sysctl("ipv6/conf/"+Inner+"/addr_gen_mode", "1") == nil
+		if !six {
+			return nil
+		}
 		for _, k := range []string{"accept_ra", "accept_dad", "router_solicitations", "accept_redirects"} {
-			if err := s.Sysctl("ipv6/conf/"+Inner+"/"+k, "0"); err != nil {
+			if err := sysctl("ipv6/conf/"+Inner+"/"+k, "0"); err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	eth0, err := s.nl.LinkByName(Inner)
 	if err != nil {
@@ -83,11 +97,6 @@ func (s *Space) configure(p Pair) error {
 			return err
 		}
 	}
-	// Failing to widen these is no loss of protection: ping and ports below 1024
-	// need a capability then. It happens where /proc/sys is read-only.
-	group := fmt.Sprintf("%d %d", p.Group, p.Group)
-	_ = s.Sysctl("ipv4/ping_group_range", group)
-	_ = s.Sysctl("ipv4/ip_unprivileged_port_start", "0")
 	return nil
 }
 

@@ -99,11 +99,19 @@ func (s *Space) Close() {
 
 // Sysctl writes a setting below /proc/sys/net of the namespace.
 func (s *Space) Sysctl(name, value string) error {
-	return s.Do(func() error {
-		// /proc/sys/net shows the namespace of the thread that opens it.
-		if err := os.WriteFile(procfs.Path("sys/net/"+name), []byte(value), 0); err != nil {
-			return fmt.Errorf("set net/%s to %s: %w", name, value, err)
-		}
-		return nil
-	})
+	return s.Do(func() error { return sysctl(name, value) })
+}
+
+// sysctl writes a setting of the namespace of the calling thread, which /proc/sys/net shows. Not by os.WriteFile: Go's
+// poller would take three calls more to find out that such a file cannot be waited for.
+func sysctl(name, value string) error {
+	fd, err := unix.Open(procfs.Path("sys/net/"+name), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(value))
+		unix.Close(fd)
+	}
+	if err != nil {
+		return fmt.Errorf("set net/%s to %s: %w", name, value, err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package net_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +28,26 @@ const (
 )
 
 func init() {
-	probes["speed-out"] = func(a ...string) error { return speed(drainPort, a[0], a[1], (*net.TCPConn).Write) }
-	probes["speed-in"] = func(a ...string) error { return speed(zeroPort, a[0], a[1], (*net.TCPConn).Read) }
-	probes["latency"] = latency
-	probes["dns-latency"] = dnsLatency
+	probes["speed-out"] = timed(func(a ...string) error { return speed(drainPort, a[0], a[1], (*net.TCPConn).Write) })
+	probes["speed-in"] = timed(func(a ...string) error { return speed(zeroPort, a[0], a[1], (*net.TCPConn).Read) })
+	probes["latency"] = timed(latency)
+	probes["dns-latency"] = timed(dnsLatency)
+}
+
+// timed has a probe wait before and after what it measures, while the benchmark looks at what its way out has used
+// until then.
+func timed(probe func(...string) error) func(...string) error {
+	return func(a ...string) error {
+		fmt.Println("begin")
+		if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+			return err
+		}
+		if err := probe(a...); err != nil {
+			return err
+		}
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		return nil
+	}
 }
 
 func serveSpeed(c *net.TCPConn, port string) {
@@ -49,7 +67,7 @@ func serveSpeed(c *net.TCPConn, port string) {
 	}
 }
 
-// speed moves bytes over some connections for a while, and prints "metric BITS a second".
+// speed moves bytes over some connections for a while, and prints "metric BITS-A-SECOND GIGABYTES".
 func speed(port, seconds, connections string, move func(*net.TCPConn, []byte) (int, error)) error {
 	d := time.Duration(number(seconds)) * time.Second
 	n := int(number(connections))
@@ -77,11 +95,11 @@ func speed(port, seconds, connections string, move func(*net.TCPConn, []byte) (i
 	for range n {
 		total += <-got
 	}
-	fmt.Printf("metric %g\n", float64(total)*8/time.Since(begin).Seconds())
+	fmt.Printf("metric %g %g\n", float64(total)*8/time.Since(begin).Seconds(), float64(total)/1e9)
 	return nil
 }
 
-// latency is that of a connection and one byte there and back.
+// latency is that of a connection and one byte there and back. It prints "metric MICROSECONDS CONNECTIONS".
 func latency(...string) error {
 	var all []float64
 	for range 200 {
@@ -101,7 +119,7 @@ func latency(...string) error {
 		all = append(all, float64(time.Since(begin).Microseconds()))
 	}
 	slices.Sort(all)
-	fmt.Printf("metric %g\n", all[len(all)/2])
+	fmt.Printf("metric %g %d\n", all[len(all)/2], len(all))
 	return nil
 }
 
@@ -123,7 +141,7 @@ func dnsLatency(a ...string) error {
 		all = append(all, float64(time.Since(begin).Microseconds()))
 	}
 	slices.Sort(all)
-	fmt.Printf("metric %g\n", all[len(all)/2])
+	fmt.Printf("metric %g %d\n", all[len(all)/2], len(all))
 	return nil
 }
 
@@ -133,13 +151,14 @@ type contender struct {
 	// argv is put before the probe's own words; "sh -c" scripts get them as "$@".
 	argv []string
 	dns  string // its resolver, inside
+	way  string // the process that carries, as its first word is
 }
 
 // noTUN starts a command where there is no TUN device.
 const noTUN = `mount -t tmpfs none /dev/net && exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"`
 
 // slirp makes the topology of slirp4netns: a namespace with a TAP device, fed by it.
-const slirp = `unshare --user --map-root-user --net sh -c 'echo $$ >&3; read go <&4; exec "$@"' sh "$@" 3>pid.$$ 4<fifo.$$ &
+const slirp = `exec 6<&0; unshare --user --map-root-user --net sh -c 'echo $$ >&3; read go <&4; exec "$@"' sh "$@" <&6 3>pid.$$ 4<fifo.$$ &
 	child=$!
 	until [ -s pid.$$ ]; do sleep 0.01; done
 	slirp4netns --configure --mtu=65520 -r 5 $child tap0 5>ready.$$ >/dev/null 2>&1 &
@@ -154,22 +173,71 @@ func contenders(b *testing.B, self string) []contender {
 		b.Fatal(err)
 	}
 	jail := []string{need.Jail(b), "-p", profile, "--ro", self + ":" + self, "--env", "JAIL_ROLE=probe", "--"}
-	all := []contender{{"no sandbox", nil, "203.0.113.53"}}
+	const gateway = "jail-net-gateway"
+	all := []contender{{"no sandbox", nil, "203.0.113.53", ""}}
 	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err == nil {
 		f.Close()
 		all = append(all,
-			contender{"jail, TAP", jail, ""},
-			contender{"slirp4netns", []string{"sh", "-c", "cd $TMPDIR; mkfifo fifo.$$; (exec 4<>fifo.$$; " + slirp + ")", "sh"}, "10.0.2.3"},
-			contender{"pasta", []string{"pasta", "--config-net", "-q", "--"}, "203.0.113.53"})
+			contender{"jail, TAP", jail, "", gateway},
+			contender{"slirp4netns", []string{"sh", "-c", "cd $TMPDIR; mkfifo fifo.$$; (exec 4<>fifo.$$; " + slirp + ")", "sh"}, "10.0.2.3", "slirp4netns"},
+			contender{"pasta", []string{"pasta", "--config-net", "-q", "--"}, "203.0.113.53", "pasta"})
 	}
-	if other := os.Getenv("JAIL_BENCH_OTHER"); other != "" {
-		all = append(all, contender{"another jail", append([]string{other}, jail[1:]...), ""})
+	for _, other := range filepath.SplitList(os.Getenv("JAIL_BENCH_OTHER")) {
+		all = append(all, contender{filepath.Base(other), append([]string{other}, jail[1:]...), "", gateway})
 	}
-	return append(all, contender{"jail, packet socket", append([]string{"unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", noTUN, "sh"}, jail...), ""})
+	return append(all, contender{"jail, packet socket", append([]string{"unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", noTUN, "sh"}, jail...), "", gateway})
 }
 
-// measure runs one probe and gives its metric.
-func (c contender) measure(self, probe string) (float64, error) {
+// used is what a way out has used: seconds of processor and switches between threads.
+type used struct{ cpu, switches float64 }
+
+// usage adds up the threads of the processes below one whose first word is the way's (schedstat of
+// proc(5) counts in nanoseconds).
+func usage(root int, way string) (u used) {
+	for _, pid := range descendants(root) {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		first, _, _ := strings.Cut(string(line), "\x00")
+		if way == "" || !strings.HasPrefix(filepath.Base(first), way) {
+			continue
+		}
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		for _, t := range tasks {
+			if b, err := os.ReadFile(t + "/schedstat"); err == nil {
+				ns, _ := strconv.ParseFloat(strings.Fields(string(b))[0], 64)
+				u.cpu += ns / 1e9
+			}
+			status, _ := os.ReadFile(t + "/status")
+			for l := range strings.Lines(string(status)) {
+				if name, n, _ := strings.Cut(l, ":"); strings.HasSuffix(name, "ctxt_switches") {
+					k, _ := strconv.ParseFloat(strings.TrimSpace(n), 64)
+					u.switches += k
+				}
+			}
+		}
+	}
+	return u
+}
+
+func descendants(pid int) []int {
+	all := []int{pid}
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, l := range lists {
+		b, _ := os.ReadFile(l)
+		for _, f := range strings.Fields(string(b)) {
+			all = append(all, descendants(int(number(f)))...)
+		}
+	}
+	return all
+}
+
+// result is a probe's metric, and what its way out has used for each gigabyte, connection or question.
+type result struct {
+	metric float64
+	used
+}
+
+// measure runs one probe.
+func (c contender) measure(self, probe string) (r result, err error) {
 	argv := append(slices.Clone(c.argv), self, strings.ReplaceAll(probe, "DNS", c.dns))
 	cmd := ordinary(argv...)
 	if strings.HasPrefix(c.name, "jail, packet") {
@@ -178,20 +246,49 @@ func (c contender) measure(self, probe string) (float64, error) {
 	cmd.Env = append(os.Environ(), "JAIL_ROLE=probe", "TMPDIR="+os.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err == nil {
-		for line := range strings.Lines(string(out)) {
-			if text, ok := strings.CutPrefix(line, "metric "); ok {
-				return strconv.ParseFloat(strings.TrimSpace(text), 64)
-			}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return r, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return r, err
+	}
+	if err := cmd.Start(); err != nil {
+		return r, err
+	}
+	lines := bufio.NewScanner(out)
+	var begin, end used
+	amount := 0.0
+	for lines.Scan() {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		switch word {
+		case "begin":
+			begin = usage(cmd.Process.Pid, c.way)
+			_, _ = in.Write([]byte("."))
+		case "metric":
+			end = usage(cmd.Process.Pid, c.way)
+			_, err = fmt.Sscan(rest, &r.metric, &amount)
+			in.Close()
 		}
+	}
+	in.Close()
+	if end := cmd.Wait(); err == nil {
+		err = end
+	}
+	if err == nil && amount == 0 {
 		err = errors.New("no metric")
 	}
-	return 0, fmt.Errorf("%s: %s: %w\n%s%s", c.name, probe, err, out, stderr.Bytes())
+	if err != nil {
+		return r, fmt.Errorf("%s: %s: %w\n%s", c.name, probe, err, stderr.Bytes())
+	}
+	r.cpu, r.switches = (end.cpu-begin.cpu)/amount, (end.switches-begin.switches)/amount
+	return r, nil
 }
 
 // BenchmarkNetwork compares jail's gateway with its like, in turns, in the same topology. It prints medians and their
-// ratio to slirp4netns, which are what to look at: absolute figures are those of the machine and the hour.
+// ratio to slirp4netns, which are what to look at: absolute figures are those of the machine and the hour. Beside them stands
+// what the way out has used, which a busy machine changes least.
 func BenchmarkNetwork(b *testing.B) {
 	world(b)
 	self, err := os.Executable()
@@ -199,14 +296,17 @@ func BenchmarkNetwork(b *testing.B) {
 		b.Fatal(err)
 	}
 	probes := []struct {
-		name, probe, unit string
-		scale             float64
+		name, probe, unit, each string
+		scale                   float64
 	}{
-		{"out", "speed-out 2 1", "Gbit/s", 1e-9}, {"out, 4 connections", "speed-out 2 4", "Gbit/s", 1e-9},
-		{"in", "speed-in 2 1", "Gbit/s", 1e-9}, {"in, 4 connections", "speed-in 2 4", "Gbit/s", 1e-9},
-		{"connect and a byte", "latency", "us", 1}, {"DNS answer", "dns-latency DNS", "us", 1},
+		{"out", "speed-out 2 1", "Gbit/s", "gigabyte", 1e-9}, {"out, 4 connections", "speed-out 2 4", "Gbit/s", "gigabyte", 1e-9},
+		{"in", "speed-in 2 1", "Gbit/s", "gigabyte", 1e-9}, {"in, 4 connections", "speed-in 2 4", "Gbit/s", "gigabyte", 1e-9},
+		{"connect and a byte", "latency", "us", "connection", 1}, {"DNS answer", "dns-latency DNS", "us", "answer", 1},
 	}
 	all := contenders(b, self)
+	if only := os.Getenv("JAIL_BENCH_WAYS"); only != "" {
+		all = slices.DeleteFunc(all, func(c contender) bool { return !slices.Contains(strings.Split(only, "|"), c.name) })
+	}
 	rounds := 5
 	if n := number(os.Getenv("JAIL_BENCH_ROUNDS")); n > 0 {
 		rounds = int(n)
@@ -215,32 +315,46 @@ func BenchmarkNetwork(b *testing.B) {
 		if only := os.Getenv("JAIL_BENCH_ONLY"); only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
 			continue
 		}
-		got := map[string][]float64{}
+		got := map[string][]result{}
 		for range rounds {
 			for _, c := range all {
-				v, err := c.measure(self, p.probe)
+				r, err := c.measure(self, p.probe)
 				if err != nil {
 					b.Errorf("%v", err)
 					continue
 				}
-				got[c.name] = append(got[c.name], v*p.scale)
+				r.metric *= p.scale
+				got[c.name] = append(got[c.name], r)
 			}
 		}
 		base := median(got["slirp4netns"])
 		for _, c := range all {
+			m := median(got[c.name])
 			ratio := ""
-			if base > 0 && c.name != "slirp4netns" {
-				ratio = fmt.Sprintf("%6.2f of slirp4netns", median(got[c.name])/base)
+			if base.metric > 0 && c.name != "slirp4netns" {
+				ratio = fmt.Sprintf("%6.2f of slirp4netns", m.metric/base.metric)
 			}
-			fmt.Printf("%-20s %-20s %10.2f %-6s %s\n", p.name, c.name, median(got[c.name]), p.unit, ratio)
+			fmt.Printf("%-18s %-18s %8.2f %-6s %-20s %8.0f us of processor and %5.0f switches a %s\n",
+				p.name, c.name, m.metric, p.unit, ratio, m.cpu*1e6, m.switches, p.each)
 		}
 	}
 }
 
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
+// median takes the middle of each figure.
+func median(all []result) (m result) {
+	if len(all) == 0 {
+		return m
 	}
-	slices.Sort(v)
-	return v[len(v)/2]
+	middle := func(of func(result) float64) float64 {
+		var v []float64
+		for _, r := range all {
+			v = append(v, of(r))
+		}
+		slices.Sort(v)
+		return v[len(v)/2]
+	}
+	m.metric = middle(func(r result) float64 { return r.metric })
+	m.cpu = middle(func(r result) float64 { return r.cpu })
+	m.switches = middle(func(r result) float64 { return r.switches })
+	return m
 }
