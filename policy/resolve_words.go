@@ -340,6 +340,7 @@ type protection struct {
 // layers are all of them. A layer that is not here is always required.
 var layers = [...]protection{
 	{"landlock", "the second barrier on files, by Landlock (Linux 5.19)", []string{"prefer", "off"}, ""},
+	{"namespaces", "the namespaces; with prefer the program runs with Landlock alone where none can be had (Linux 6.12), if that gives all that the profile's lines ask for", []string{"prefer"}, "for a machine that lets none be made write prefer"},
 	{"seccomp", "the filter of system calls; every kernel that jail runs on can have it", []string{"off"}, "leave it required, or write off for no filter at all"},
 	{"limits", "the cgroup limits", []string{"prefer", "off"}, ""},
 	{"dbus", "the filter on the message buses; with prefer there is no bus where xdg-dbus-proxy is missing", []string{"prefer"}, "an open bus is a way out of the sandbox; for no bus take what desktop grants on it out"},

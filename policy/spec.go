@@ -125,6 +125,9 @@ func (c *compiler) annotations() {
 		b := []byte{'{'}
 		for _, e := range r.Enforcement {
 			b = appendMember(b, e.Layer, e.Level)
+			if e.Layer == "namespaces" {
+				c.origin("/annotations/"+annotationEnforcement+"/"+e.Layer, e.Origin)
+			}
 		}
 		a[annotationEnforcement] = string(append(b, '}'))
 	}

@@ -137,6 +137,7 @@ func (c *compiler) entryMount(e *Entry) specs.Mount {
 		m := specs.Mount{Type: "proc", Source: "proc", Options: append([]string{"nosuid", "nodev", "noexec"}, e.Options...)}
 		if c.r.Process.Proc.V == "pid" {
 			m.Options = append(m.Options, "subset=pid") // Documentation/filesystems/proc.rst
+			c.origin("/mounts/"+strconv.Itoa(len(c.spec.Mounts))+"/options", c.r.Process.Proc.Origin)
 		}
 		return m
 	case KindDev:
@@ -268,7 +269,7 @@ func (c *compiler) symlink(e *Entry, covered bool) {
 		c.links = append(c.links, TreeEntry{Path: e.Path, Target: e.Target})
 		return
 	}
-	c.treeParents(e.Path)
+	c.onRoot(e)
 	c.tree = append(c.tree, TreeEntry{Path: bundleRoot + e.Path, Mode: fs.ModeSymlink | 0o777, Target: e.Target})
 }
 
@@ -280,7 +281,7 @@ func (c *compiler) contentMount(e *Entry, covered bool) bool {
 		mode = 0o644
 	}
 	if !covered {
-		c.treeParents(e.Path)
+		c.onRoot(e)
 		c.tree = append(c.tree, TreeEntry{Path: bundleRoot + e.Path, Mode: mode, Content: e.Content})
 		return false
 	}
@@ -305,8 +306,17 @@ func (c *compiler) treeDir(e *Entry) {
 	if mode == 0 {
 		mode = 0o755
 	}
-	c.treeParents(e.Path)
+	c.onRoot(e)
 	c.tree = append(c.tree, TreeEntry{Path: bundleRoot + e.Path, Mode: fs.ModeDir | mode})
+}
+
+// onRoot readies the bundle's root for an entry, and notes where it comes from for a launcher that has no root to put it
+// on (enforcement.namespaces).
+func (c *compiler) onRoot(e *Entry) {
+	c.treeParents(e.Path)
+	if c.r.level("namespaces") != "require" {
+		c.origin("/root"+e.Path, e.Origin)
+	}
 }
 
 // treeParents adds the directories of the bundle's root that path lies in and

@@ -23,6 +23,9 @@ type Bundle struct {
 	GivenNetwork bool
 	// NetworkRoot says that the caller's ids are 0, and not themselves, in the user namespace that owns that network.
 	NetworkRoot bool
+	// NoNamespaces says why this machine lets none be made, to a configuration that prefers them and can do without; nil
+	// where they can be had. See LackingNamespaces.
+	NoNamespaces *Lack
 	// Overlays are files that the caller makes for this start and puts, read-only, over what the configuration has
 	// at their place: what a network's names are resolved with.
 	Overlays []Overlay

@@ -48,14 +48,28 @@ type compiler struct {
 	namespaces map[specs.LinuxNamespaceType]string // the wanted ones, with the path to join or ""
 	inMemory   bool
 	late       []plannedStep // what must wait until every mount point is made
+
+	// Of a plan without namespaces, see isAlone.
+	wanted  wanted
+	granted grants
+	refused Refusals
 }
 
 // Compile turns a bundle into a plan. It decides everything and does nothing: the same bundle and facts give
 // the same plan. A configuration that asks for something the launcher cannot give is an error.
 func Compile(b *Bundle, f *Facts) (*Plan, error) {
 	c := &compiler{bundle: b, spec: b.Spec, facts: f, plan: &Plan{DieWithParent: true}, tree: newInside(f.Files), inMemory: b.Dir == ""}
+	for _, part := range []func() error{c.annotations, c.check} {
+		if err := part(); err != nil {
+			return nil, err
+		}
+	}
+	if c.isAlone() {
+		err := c.compileAlone()
+		return c.plan, err
+	}
 	for _, part := range []func() error{
-		c.annotations, c.check, c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.rooms, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts, c.landlock,
+		c.chooseNamespaces, c.mapIDs, c.begin, c.identity, c.mounts, c.overlays, c.rooms, c.devices, c.masks, c.protectOwn, c.symlinks, c.finishMounts, c.landlock,
 		c.split, c.process, c.privileges, c.execute,
 	} {
 		if err := part(); err != nil {

@@ -104,9 +104,11 @@ func (c *compiler) part() error {
 	if err != nil {
 		return err
 	}
-	c.plan.add(inSetup, c.origin("/process/capabilities"), dropBounding{caps.bounding, c.facts.LastCap})
+	if !c.plan.alone || c.facts.Capabilities.has(unix.CAP_SETPCAP) {
+		c.plan.add(inSetup, c.origin("/process/capabilities"), dropBounding{caps.bounding, c.facts.LastCap})
+	}
 	c.plan.add(inSetup, "", hideSelf{}, forkProgram{ownMemory: c.has(specs.TimeNamespace)})
-	c.plan.add(inReaper, "", reapAll{c.plan.joining})
+	c.plan.add(inReaper, "", reapAll{c.plan.joining, c.plan.alone})
 	c.plan.add(inProgram, "", foreground{c.spec.Process.Terminal})
 	return nil
 }
@@ -211,6 +213,10 @@ func (c *compiler) privileges() error {
 	}
 	// Where the process maps itself, setgroups(2) is off for good: user_namespaces(7).
 	cred.drop = (c.plan.idmap != nil || !c.has(specs.UserNamespace)) && !c.facts.NoSetgroups
+	if c.plan.alone { // in the caller's user namespace the rights are the caller's
+		cred.drop = cred.drop && c.facts.Capabilities.has(unix.CAP_SETGID)
+		cred.plain = !c.facts.Capabilities.has(unix.CAP_SETPCAP)
+	}
 	if len(cred.groups) > 0 && !cred.drop {
 		return c.fail("/process/user/additionalGids", "process.user.additionalGids",
 			fmt.Errorf("groups can be set only where gids are mapped through newgidmap"), "map a range of subordinate ids")
@@ -244,6 +250,9 @@ func (c *compiler) privileges() error {
 	}
 	if c.plan.landlock != nil {
 		c.plan.add(inProgram, c.origin("/annotations/"+annotationEnforcement), enforceRuleset{})
+	}
+	if c.plan.alone {
+		c.plan.add(inProgram, c.origin(annotationLevels+"/namespaces"), aloneFilter{c.wanted, c.granted.devices()})
 	}
 	if f := c.spec.Linux.Seccomp; f != nil {
 		c.plan.Seccomp = f

@@ -55,6 +55,7 @@ func fixedBundle() *Bundle {
 func TestPlansAreAsTheyWere(t *testing.T) {
 	for name, change := range map[string]func(*Bundle){
 		"shell": func(*Bundle) {},
+		"alone": func(b *Bundle) { *b = *aloneBundle() },
 		"terminal": func(b *Bundle) {
 			b.Spec.Process.Terminal = true
 			b.Spec.Annotations[annotationTimeout] = "1h"

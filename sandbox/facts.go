@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -19,9 +20,10 @@ type Facts struct {
 	NoFile   unix.Rlimit
 	// NoSetgroups says that root is root of a user namespace that its maker could only map his own ids into, as a
 	// container without subordinate ids is: setgroups(2) is off there for good, and below it (user_namespaces(7)).
-	NoSetgroups bool
-	Landlock    int       // version of the kernel's Landlock, 0 for none
-	Streams     [3]Stream // the caller's standard streams
+	NoSetgroups  bool
+	Capabilities capMask   // the caller's effective ones
+	Landlock     int       // version of the kernel's Landlock, 0 for none
+	Streams      [3]Stream // the caller's standard streams
 }
 
 // Files is the part of a file system that decisions are made from. Nothing is ever opened through it.
@@ -30,6 +32,8 @@ type Files interface {
 	Lstat(path string) (fs.FileMode, error)
 	// Readlink gives the target of a symbolic link.
 	Readlink(path string) (string, error)
+	// ReadDir gives the names in a directory.
+	ReadDir(path string) ([]string, error)
 }
 
 // Gather collects the facts about this machine.
@@ -47,6 +51,9 @@ func Gather() (*Facts, error) {
 	f.LastCap = unix.CAP_LAST_CAP // of the headers, where /proc does not say
 	if n, err := strconv.Atoi(readSysctl("kernel.cap_last_cap")); err == nil {
 		f.LastCap = n
+	}
+	if f.Capabilities, err = effective(); err != nil {
+		return nil, err
 	}
 	if f.UID == 0 {
 		f.NoSetgroups = readLine("/proc/self/setgroups") == "deny"
@@ -73,6 +80,25 @@ func (hostFiles) Lstat(path string) (fs.FileMode, error) {
 }
 
 func (hostFiles) Readlink(path string) (string, error) { return os.Readlink(path) }
+
+func (hostFiles) ReadDir(path string) ([]string, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
+// effective are the capabilities that this process could use: capget(2).
+func effective() (capMask, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return 0, fmt.Errorf("capget: %w", err)
+	}
+	return capMask(sets[0].Effective) | capMask(sets[1].Effective)<<32, nil
+}
 
 func fileMode(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,8 @@ func (f fakeFiles) Lstat(p string) (fs.FileMode, error) {
 		return 0, nil
 	case ok && what == "device":
 		return fs.ModeDevice | fs.ModeCharDevice, nil
+	case ok && what == "socket":
+		return fs.ModeSocket, nil
 	case ok && what == "closed":
 		return 0, unix.EACCES
 	}
@@ -34,6 +37,18 @@ func (f fakeFiles) Lstat(p string) (fs.FileMode, error) {
 		}
 	}
 	return 0, unix.ENOENT
+}
+
+func (f fakeFiles) ReadDir(p string) ([]string, error) {
+	var names []string
+	for at := range f {
+		rest, ok := strings.CutPrefix(at, strings.TrimSuffix(p, "/")+"/")
+		if name, _, _ := strings.Cut(rest, "/"); ok && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 func (f fakeFiles) Readlink(p string) (string, error) { return strings.TrimPrefix(f[p], "-> "), nil }

@@ -37,6 +37,7 @@ const (
 // A landlockPolicy is what the rules will say, for one version of the kernel's interface.
 type landlockPolicy struct {
 	Handled, Scoped uint64
+	Net             uint64         `json:",omitempty"` // rights to TCP ports that nothing has
 	Rules           []landlockRule // parents first
 }
 
@@ -225,15 +226,20 @@ type makeRuleset struct {
 }
 
 func (m makeRuleset) String() string {
-	var writable []string
+	var readable, writable []string
 	for _, r := range m.policy.Rules {
+		readable = append(readable, r.Path)
 		if r.Rights&unix.LANDLOCK_ACCESS_FS_WRITE_FILE != 0 {
 			writable = append(writable, r.Path)
 		}
 	}
-	s := "make Landlock rules: read everything, change only " + strings.Join(writable, ", ")
+	s := "make Landlock rules: read everything"
+	if slices.Index(readable, "/") != 0 {
+		s = "make Landlock rules: read only " + cmp.Or(strings.Join(readable, ", "), "nothing")
+	}
+	s += ", change only " + strings.Join(writable, ", ")
 	if len(writable) == 0 {
-		s = "make Landlock rules: read everything, change nothing"
+		s = strings.TrimSuffix(s, "only ") + "nothing"
 	}
 	if m.policy.Scoped&unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET != 0 {
 		s += "; no abstract socket of the host"
@@ -241,14 +247,17 @@ func (m makeRuleset) String() string {
 	if m.policy.Scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0 {
 		s += "; no signal to a process outside"
 	}
+	if m.policy.Net != 0 {
+		s += "; no TCP"
+	}
 	return s
 }
 
 func (m makeRuleset) lower(a *assembler) {
 	// Fields that are zero may be unknown to the kernel: landlock_create_ruleset(2), size.
-	attr := &unix.LandlockRulesetAttr{Handled_access_fs: m.policy.Handled, Scoped: m.policy.Scoped}
+	attr := &unix.LandlockRulesetAttr{Handled_access_fs: m.policy.Handled, Handled_access_net: m.policy.Net, Scoped: m.policy.Scoped}
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
-	if m.policy.Scoped == 0 {
+	if m.policy.Scoped|m.policy.Net == 0 {
 		size = unsafe.Sizeof(attr.Handled_access_fs)
 	}
 	a.ruleset = a.fd(unix.SYS_LANDLOCK_CREATE_RULESET, ptr(a, attr), val(size), val(0))
@@ -267,6 +276,9 @@ func (m makeRuleset) lower(a *assembler) {
 		if rights := s.rights() & m.policy.Handled; rights != 0 && !a.console.replaced[fd] {
 			a.allow(val(fd), rights).tolerate(unix.EBADF, unix.EBADFD, unix.EINVAL)
 		}
+	}
+	if a.terminal.slot { // made already, on a devpts that is the host's
+		a.allow(a.terminal, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE|deviceRights)
 	}
 }
 
@@ -298,6 +310,21 @@ type enforceRuleset struct{}
 func (enforceRuleset) String() string { return "put the Landlock rules in force" }
 func (enforceRuleset) lower(a *assembler) {
 	a.op(unix.SYS_LANDLOCK_RESTRICT_SELF, a.ruleset, val(0))
+}
+
+// signalsStayInside makes sure of the rule that reapAll builds on: it ends a sandbox without namespaces by a signal to
+// every process that it may signal. One to the supervisor must not be among them.
+type signalsStayInside struct{}
+
+func (signalsStayInside) String() string { return "make sure that no signal reaches the supervisor" }
+func (signalsStayInside) lower(a *assembler) {
+	supervisor := a.fd(unix.SYS_GETPPID)
+	got := a.fd(unix.SYS_KILL, supervisor, val(0))
+	a.rows[len(a.rows)-1].tolerate(unix.EPERM)
+	a.op(opPass, got, val(1))                              // it got out: go on at the last row, which fails
+	a.op(opPass, val(0), val(1))                           // it did not: pass over that row
+	a.op(unix.SYS_LANDLOCK_RESTRICT_SELF, val(-1), val(0)) // EBADF
+	a.free = append(a.free, uint8(got.v), uint8(supervisor.v))
 }
 
 // A Stream is what a standard stream of the caller's is.

@@ -24,7 +24,10 @@ type Plan struct {
 	terminal     bool
 	landlock     *landlockPolicy // nil for none
 	orphans      bool            // without a pid namespace processes may outlive the program
+	alone        bool            // without any namespace, see compileAlone
 
+	// Lost says what a run without namespaces does without, nil for any other.
+	Lost []string
 	// Warnings name protection that was preferred and cannot be had on this machine.
 	Warnings []string
 	// DieWithParent asks that the sandbox ends when jail's own parent does.
@@ -68,6 +71,9 @@ func (p *Plan) add(ph phase, origin string, steps ...step) {
 	}
 }
 
+// Alone tells whether the program runs without namespaces.
+func (p *Plan) Alone() bool { return p.alone }
+
 // HasTerminal tells whether the sandbox gets a terminal of its own, which stands in for the caller's.
 func (p *Plan) HasTerminal() bool { return p.terminal }
 
@@ -75,8 +81,11 @@ func (p *Plan) HasTerminal() bool { return p.terminal }
 func (p *Plan) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	first := p.cloneText()
-	if p.joining {
+	switch {
+	case p.joining:
 		first = "clone a process into the sandbox's namespaces"
+	case p.alone:
+		first = "clone a process, in the namespaces that there are"
 	}
 	n, err := fmt.Fprintf(w, "%3d  %-8s%s\n", 0, "jail", first)
 	total += int64(n)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,6 +33,47 @@ func ProbeUserNamespaces(program string, args ...string) error {
 	}
 	return e
 }
+
+// LackingNamespaces tries whether this user can have the namespaces that a configuration asks for, with the rights
+// inside that a set-up begins with: nil where it can. What may be otherwise a moment later is an error: it must not
+// decide how a program is held.
+func LackingNamespaces(spec *specs.Spec) (*Lack, error) {
+	a := &assembler{}
+	defer a.unmap()
+	var flags uint64
+	if spec.Linux != nil {
+		for _, ns := range spec.Linux.Namespaces {
+			if ns.Path == "" {
+				flags |= cloneFlags[ns.Type]
+			}
+		}
+	}
+	const what = "make namespaces"
+	if flags&unix.CLONE_NEWUSER != 0 {
+		writeIDMap{os.Getuid(), os.Getuid(), os.Getgid(), os.Getgid()}.lower(a)
+	}
+	if flags&unix.CLONE_NEWNS != 0 {
+		privateMounts{}.lower(a) // AppArmor lets a user namespace be made and takes the rights in it
+	}
+	err := a.once(flags, what)
+	var errno syscall.Errno
+	if err == nil || !errors.As(err, &errno) {
+		return nil, err
+	}
+	switch errno {
+	case unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EINVAL, unix.ENOSYS, unix.EUSERS:
+	default:
+		return nil, err
+	}
+	cause, hint := userNamespaceTrouble(errno, readSysctl)
+	if flags&unix.CLONE_NEWUSER == 0 || cause == "" {
+		return &Lack{Cause: fmt.Sprintf("this system lets none be made (%v)", errno)}, nil
+	}
+	return &Lack{cause, hint}, nil
+}
+
+// A Lack is why something cannot be had on this machine, and what to do about it where that is known.
+type Lack struct{ Cause, Remedy string }
 
 // ProbeSeccomp tells whether the kernel takes system-call filters: seccomp(2), SECCOMP_GET_ACTION_AVAIL.
 func ProbeSeccomp() error {

@@ -8,7 +8,6 @@ import (
 	"path"
 	"runtime"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -42,53 +41,16 @@ var roomParams = []string{"mode=0755", "size=256k", "nr_inodes=64"}
 // MakeRooms makes rooms of these names. A process with a user and a mount namespace of its own mounts them, hands
 // them over and ends: an ordinary user can mount nothing elsewhere (mount_namespaces(7)).
 func MakeRooms(names []string) ([]*Room, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	a := &assembler{}
-	defer func() {
-		for _, c := range a.chunks {
-			_ = unix.Munmap(c)
-		}
-	}()
-	a.shared = allot[report](&a.memory)
+	defer a.unmap()
 	fds := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(a.room(8*len(names))))), 2*len(names))
 	writeIDMap{os.Getuid(), os.Getuid(), os.Getgid(), os.Getgid()}.lower(a)
 	for i := range names {
 		a.makeRoom(fds[2*i:])
 	}
-	a.op(opExit, val(0))
-	a.rows = append(a.table(len(a.rows)), a.rows...)
-
 	// The descriptors that the process opens are this one's: CLONE_FILES, clone(2).
-	args := &cloneArgs{flags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_FILES, exitSignal: uint64(unix.SIGCHLD)}
-	maker := a.processes(1, a.rows, a.shared)
-	undo, err := a.keepToItself()
-	var pid int
-	var failed *callError
-	if err = errors.Join(err, a.err); err == nil {
-		pid, _, failed = fork(maker, args, true, false)
-	}
-	undo()
-	if err != nil {
-		return nil, fmt.Errorf("map memory to share with the maker of rooms: %w", err)
-	}
-	if failed != nil {
-		return nil, (&Plan{clone: args.flags}).forkError(failed)
-	}
-	var ws syscall.WaitStatus
-	for {
-		if _, err = syscall.Wait4(pid, &ws, 0, nil); !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if a.shared.failed != 0 {
-		return nil, &Error{What: "make a folder for helpers", Cause: &callError{a.rows[a.shared.row].nr, syscall.Errno(a.shared.errno)}, Exit: 125}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("wait for the process that makes rooms: %w", err)
-	}
-	if ws != 0 {
-		return nil, fmt.Errorf("the process that makes rooms ended without a word, status %#x", ws)
+	if err := a.once(unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_FILES, "make a folder for helpers"); err != nil {
+		return nil, err
 	}
 	rooms := make([]*Room, len(names))
 	for i, name := range names {

@@ -222,15 +222,23 @@ func (p *Process) Release() {
 // PID is the process id of the sandbox's first process, pid 1 inside.
 func (p *Process) PID() int { return p.pid }
 
-// Kill ends the sandbox at once. With a pid namespace nothing in it survives (pid_namespaces(7)).
+// Kill ends the sandbox at once. With a pid namespace nothing in it survives (pid_namespaces(7)), and without any
+// namespace the first process sees to that.
 func (p *Process) Kill() {
+	s := unix.SIGKILL
+	if p.plan.alone {
+		s = unix.SIGTERM
+	}
 	if !p.ended.Load() {
-		_ = unix.Kill(p.pid, unix.SIGKILL)
+		_ = unix.Kill(p.pid, s)
 	}
 }
 
 // abort ends a sandbox before its program is there.
 func (p *Process) abort() {
+	if p.plan.alone {
+		_ = unix.Shutdown(p.events.fd, unix.SHUT_RDWR) // what is being set up ends at its next word
+	}
 	p.Kill()
 	_, _ = p.wait()
 	p.events.close()

@@ -38,6 +38,7 @@ type credentials struct {
 	uid, gid int
 	groups   []int
 	drop     bool // supplementary groups can be set: user_namespaces(7)
+	plain    bool // without CAP_SETPCAP: no bits can be set, and no_new_privs alone keeps an exec from giving anything
 	caps     capSets
 	lastCap  int
 }
@@ -50,8 +51,12 @@ func (c credentials) String() string {
 			groups = "groups " + strings.Trim(fmt.Sprint(c.groups), "[]")
 		}
 	}
-	return fmt.Sprintf("become uid %d gid %d, %s; capabilities: permitted %s, ambient %s; securebits locked",
-		c.uid, c.gid, groups, c.caps.permitted, c.caps.ambient)
+	bits := "securebits locked"
+	if c.plain {
+		bits = "securebits as they are"
+	}
+	return fmt.Sprintf("become uid %d gid %d, %s; capabilities: permitted %s, ambient %s; %s",
+		c.uid, c.gid, groups, c.caps.permitted, c.caps.ambient, bits)
 }
 
 // SECBIT_KEEP_CAPS is cleared and not locked: ping(8) sets it before it drops what it does not have, and ends when it
@@ -67,7 +72,9 @@ const (
 )
 
 func (c credentials) lower(a *assembler) {
-	a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitNoSetuidFixup|secbitKeepCaps), val(0), val(0), val(0))
+	if !c.plain {
+		a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitNoSetuidFixup|secbitKeepCaps), val(0), val(0), val(0))
+	}
 	if c.drop {
 		var list []byte // gid_t
 		for _, g := range c.groups {
@@ -87,7 +94,9 @@ func (c credentials) lower(a *assembler) {
 			}
 		}
 	}
-	a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitsLocked), val(0), val(0), val(0))
+	if !c.plain {
+		a.op(unix.SYS_PRCTL, val(unix.PR_SET_SECUREBITS), val(secbitsLocked), val(0), val(0), val(0))
+	}
 	a.capset(c.caps)
 }
 

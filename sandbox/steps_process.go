@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -37,11 +38,19 @@ func (resetSignals) lower(a *assembler) {
 
 // dieWithSupervisor has the kernel kill the sandbox when the supervisor goes. The message to the supervisor
 // comes second: had it died in between, the write would fail and the sandbox end here.
-type dieWithSupervisor struct{}
+type dieWithSupervisor struct {
+	by unix.Signal // that is waited for, see reap; 0 is SIGKILL
+}
 
-func (dieWithSupervisor) String() string { return "die with the supervisor" }
-func (dieWithSupervisor) lower(a *assembler) {
-	a.op(unix.SYS_PRCTL, val(unix.PR_SET_PDEATHSIG), val(unix.SIGKILL))
+func (d dieWithSupervisor) String() string {
+	if d.by != 0 {
+		return "end with the supervisor, and end what is left"
+	}
+	return "die with the supervisor"
+}
+
+func (d dieWithSupervisor) lower(a *assembler) {
+	a.op(unix.SYS_PRCTL, val(unix.PR_SET_PDEATHSIG), val(cmp.Or(d.by, unix.SIGKILL)))
 	a.hello('s')
 }
 
@@ -203,14 +212,17 @@ func (s sysctl) lower(a *assembler) {
 // openTerminal makes a pseudo-terminal on the sandbox's own devpts, sends the master to the supervisor and
 // makes the slave the controlling terminal of the session. The caller's terminal is then out of reach:
 // CVE-2017-5226, CVE-2019-10063.
-type openTerminal struct{ console bool }
+type openTerminal struct {
+	console bool
+	ptmx    string // where the host's own are made; "" is the sandbox's devpts
+}
 
 func (openTerminal) String() string {
 	return "make a terminal of the sandbox's own for those of 0, 1, 2 that are terminals"
 }
 
 func (t openTerminal) lower(a *assembler) {
-	master := a.fd(unix.SYS_OPENAT, cwd, a.str("/dev/pts/ptmx"), val(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW))
+	master := a.fd(unix.SYS_OPENAT, cwd, a.str(cmp.Or(t.ptmx, "/dev/pts/ptmx")), val(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW))
 	a.op(unix.SYS_IOCTL, master, val(unix.TIOCSPTLCK), ptr(a, new(int32)))
 	slave := a.fd(unix.SYS_IOCTL, master, val(unix.TIOCGPTPEER), val(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
 
@@ -261,9 +273,14 @@ func (f forkProgram) lower(a *assembler) {
 }
 
 // reapAll is pid 1 for the rest of its life.
-type reapAll struct{ joining bool }
+type reapAll struct{ joining, alone bool }
 
-func (reapAll) String() string { return "drop everything, reap, and go when the program goes" }
+func (r reapAll) String() string {
+	if r.alone {
+		return "drop everything, reap, and when the program goes end all that is left"
+	}
+	return "drop everything, reap, and go when the program goes"
+}
 func (r reapAll) lower(a *assembler) {
 	last := eventsFD
 	if r.joining {
@@ -283,7 +300,20 @@ func (r reapAll) lower(a *assembler) {
 	alone := arg{v: uintptr(unsafe.Pointer(&a.shared.alone))}
 	a.op(opStore, alone, val(1))
 	a.op(unix.SYS_FUTEX, alone, val(wake), val(1))
-	a.op(opReap, a.program, val(eventsFD), tty)
+	all := 0
+	if r.alone {
+		all = 1
+	}
+	a.op(opReap, a.program, val(eventsFD), tty, val(all))
+}
+
+// subreaper has what loses its parent inside become a child of the first process, where there is no pid namespace to see
+// to that: PR_SET_CHILD_SUBREAPER(2const).
+type subreaper struct{}
+
+func (subreaper) String() string { return "be the parent of what loses its own" }
+func (subreaper) lower(a *assembler) {
+	a.op(unix.SYS_PRCTL, val(unix.PR_SET_CHILD_SUBREAPER), val(1), val(0), val(0), val(0))
 }
 
 // foreground puts the program into a process group of its own and gives that group the terminal. Its parent

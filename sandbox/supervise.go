@@ -28,6 +28,10 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 			return Status{Code: 125}, &Error{What: fmt.Sprintf("standard stream %d", fd), Exit: 125,
 				Cause: errors.New("is a directory, through which the program could leave its root")}
 		}
+		if p.alone && sendsAnywhere(fd) {
+			return Status{Code: 125}, &Error{What: fmt.Sprintf("standard stream %d", fd), Exit: 125,
+				Cause: errors.New("is a socket that the program could connect elsewhere, and without namespaces nothing keeps it from doing so")}
+		}
 	}
 	var con *console.Console
 	if p.terminal {
@@ -81,6 +85,16 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 	}
 	proc.events.close()
 	return status, err
+}
+
+// sendsAnywhere tells whether a descriptor is a socket that is not bound to one peer for good.
+func sendsAnywhere(fd int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return false // no socket
+	}
+	_, err = unix.Getpeername(fd)
+	return kind != unix.SOCK_STREAM && kind != unix.SOCK_SEQPACKET || err != nil
 }
 
 // serve passes signals on until the sandbox has ended. With a terminal of the sandbox's it then waits for all that the

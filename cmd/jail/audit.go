@@ -162,5 +162,9 @@ func (a *app) promises(ref string, planted *audit.Planted) (func(check.Check) st
 		return nil, err
 	}
 	landlock, _ := sandbox.ProbeLandlock() // 0 where there is none
-	return audit.Promises(compiled.Spec, &planted.Bait, landlock), nil
+	bundle := bundleOf(compiled)
+	if err := a.lookForNamespaces(bundle); err != nil {
+		return nil, err
+	}
+	return audit.Promises(compiled.Spec, &planted.Bait, landlock, bundle.NoNamespaces != nil), nil
 }

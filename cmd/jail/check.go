@@ -1,7 +1,12 @@
 package main
 
 import (
+	"errors"
+	"strconv"
+	"strings"
+
 	"jail/policy"
+	"jail/sandbox"
 )
 
 type checkCmd struct {
@@ -45,7 +50,11 @@ func (c *checkCmd) Run(a *app) error {
 			}
 			continue
 		}
-		for _, p := range compiled.Warnings {
+		alone, err := warnAlone(compiled)
+		if err != nil {
+			return err
+		}
+		for _, p := range append(compiled.Warnings, alone...) {
 			findings = append(findings, finding{"warning", p})
 		}
 	}
@@ -66,6 +75,39 @@ func (c *checkCmd) Run(a *app) error {
 		return exitStatus(exitFound)
 	}
 	return nil
+}
+
+// warnAlone words what becomes of a profile where no namespaces can be had, if it prefers them.
+func warnAlone(c *policy.Compiled) ([]policy.Problem, error) {
+	plan, err := foreseeAlone(c)
+	var refused sandbox.Refusals
+	switch {
+	case errors.As(err, &refused):
+		var all []policy.Problem
+		for _, e := range refused {
+			all = append(all, problemAt(e.Origin, e.What, "where no namespaces can be had the program does not start: "+e.Cause.Error(), e.Hint))
+		}
+		return all, nil
+	case err != nil || plan == nil:
+		return nil, err
+	}
+	const pointer = "/annotations/" + annotationEnforcement + "/namespaces"
+	return []policy.Problem{problemAt(origin(c.Spec, pointer), "enforcement.namespaces",
+		"where no namespaces can be had the program runs with Landlock alone: "+strings.Join(plan.Lost, "; "), "take it out, and the program does not start there")}, nil
+}
+
+// problemAt is a problem at a place as FILE:LINE:COLUMN.
+func problemAt(place, key, cause, fix string) policy.Problem {
+	p := policy.Problem{File: place, Key: key, Cause: cause, Fix: fix}
+	parts := strings.Split(place, ":")
+	if n := len(parts) - 2; n > 0 {
+		line, err := strconv.Atoi(parts[n])
+		column, err2 := strconv.Atoi(parts[n+1])
+		if err == nil && err2 == nil {
+			p.File, p.Line, p.Column = strings.Join(parts[:n], ":"), line, column
+		}
+	}
+	return p
 }
 
 // throughEveryStage takes a profile through every stage there is before a start.

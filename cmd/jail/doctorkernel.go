@@ -31,8 +31,10 @@ func bootWith(word string) string {
 func landlockFeature() feature {
 	abi, err := sandbox.ProbeLandlock()
 	switch {
+	case err == nil && abi >= sandbox.LeastAlone:
+		return found("Landlock", "version %d of its interface; where no namespaces can be had, it holds programs alone whose profile prefers them", abi)
 	case err == nil:
-		return found("Landlock", "version %d of its interface", abi)
+		return found("Landlock", "version %d of its interface; to hold a program without namespaces it takes version %d (Linux 6.12)", abi, sandbox.LeastAlone)
 	case errors.Is(err, unix.EOPNOTSUPP):
 		inUse := lineOf("/sys/kernel/security/lsm")
 		if inUse == "" {

@@ -86,6 +86,9 @@ func (c *shellCmd) Run(a *app) error {
 		return err
 	}
 	defer box.Close()
+	if err := joinable(box); err != nil {
+		return err
+	}
 	for _, shell := range []string{os.Getenv("SHELL"), "/bin/bash", "/bin/sh"} {
 		if strings.HasPrefix(shell, "/") && box.HasProgram(shell) {
 			return a.join(box, []string{shell}, c.joinFlags)
@@ -100,6 +103,9 @@ const specPatience = 5 * time.Second
 // join runs a program in a sandbox that runs already.
 func (a *app) join(box *running.Sandbox, args []string, flags joinFlags) error {
 	lap := a.stopwatch()
+	if err := joinable(box); err != nil {
+		return err
+	}
 	spec, err := specOf(box)
 	if err != nil {
 		return err
@@ -147,6 +153,15 @@ func (a *app) join(box *running.Sandbox, args []string, flags joinFlags) error {
 		a.err.line(yellow, "jail:", fmt.Sprintf("the sandbox %s has ended", box.Name), "")
 	}
 	return a.ended(status, err, lap)
+}
+
+// joinable refuses a sandbox that has nothing to enter: no process takes on another one's Landlock rules.
+func joinable(box *running.Sandbox) error {
+	if !box.Alone {
+		return nil
+	}
+	return &hinted{fmt.Errorf("the sandbox %s runs without namespaces, with Landlock alone: there is nothing that another program could join", box.Name),
+		"start one more with the same profile"}
 }
 
 // specOf reads the spec that a sandbox was started with. A sandbox writes it down when it has lived for a moment.

@@ -114,6 +114,15 @@ func withDirs(files sandbox.Files, dirs []policy.HostDir) sandbox.Files {
 	return f
 }
 
+// ReadDir leaves the planned folders out: nothing is in them.
+func (f plannedFiles) ReadDir(path string) ([]string, error) {
+	names, err := f.Files.ReadDir(path)
+	if _, ok := f.dirs[path]; ok && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
+}
+
 // Lstat tells of the planned folders too.
 func (f plannedFiles) Lstat(path string) (fs.FileMode, error) {
 	mode, err := f.Files.Lstat(path)

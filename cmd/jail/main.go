@@ -117,6 +117,13 @@ func (a *app) fail(err error) int {
 		}
 		return exitRefused
 	}
+	var kept sandbox.Refusals
+	if errors.As(err, &kept) {
+		for _, r := range kept {
+			a.err.line(red, "jail:", r.Error(), r.Hint)
+		}
+		return exitRefused
+	}
 	var several refusals
 	if errors.As(err, &several) {
 		for _, r := range several {

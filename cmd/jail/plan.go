@@ -31,6 +31,9 @@ func (p *planCmd) launch(a *app, flags []flag, words []string) error {
 	a.warnings(compiled.Warnings)
 	setTerminal(compiled.Spec, onTerminal())
 	bundle := bundleOf(compiled)
+	if err := a.lookForNamespaces(bundle); err != nil {
+		return err
+	}
 	config, err := networkOf(bundle.Spec)
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (p *presence) writeLog() {
 func (a *app) announce(spec *specs.Spec, plan *sandbox.Plan) (*presence, error) {
 	p := &presence{a: a, spec: spec, plan: plan, state: running.State{
 		Name: spec.Annotations[annotationName], Profile: spec.Annotations[annotationProfile],
-		Args: spec.Process.Args, Terminal: spec.Process.Terminal, Network: networkFacts(spec), Jail: version,
+		Args: spec.Process.Args, Terminal: spec.Process.Terminal, Network: networkFacts(spec), Alone: plan.Alone(), Jail: version,
 	}}
 	if p.state.Name == "" {
 		return p, nil

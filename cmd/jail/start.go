@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -39,6 +40,9 @@ func setTerminal(spec *specs.Spec, auto bool) {
 // start runs a bundle and ends jail as the program ended.
 func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 	lap := a.stopwatch()
+	if err := a.lookForNamespaces(b); err != nil {
+		return err
+	}
 	session, err := a.connect(b.Spec, host)
 	if err != nil {
 		return err
@@ -97,6 +101,49 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 		told.status.ended(status)
 	}
 	return a.ended(status, err, lap)
+}
+
+// foreseeAlone tells what a compiled profile that prefers namespaces comes to where none can be had: nil when it does not
+// prefer them, else the plan or what refuses it, a sandbox.Refusals.
+func foreseeAlone(c *policy.Compiled) (*sandbox.Plan, error) {
+	level, err := enforcement(c.Spec, "namespaces")
+	if err != nil || level != "prefer" {
+		return nil, err
+	}
+	b := bundleOf(c)
+	b.NoNamespaces = &sandbox.Lack{Cause: "this machine lets none be made"}
+	return compileAlone(b)
+}
+
+// lookForNamespaces finds out whether a bundle that prefers namespaces can have them, and where it cannot, refuses what
+// it cannot do without before anything is begun.
+func (a *app) lookForNamespaces(b *sandbox.Bundle) error {
+	if !strings.Contains(b.Spec.Annotations[annotationEnforcement], "namespaces") {
+		return nil // nearly all, and they need not wait for the JSON to be read
+	}
+	level, err := enforcement(b.Spec, "namespaces")
+	if err != nil || level != "prefer" {
+		return err
+	}
+	if b.NoNamespaces, err = sandbox.LackingNamespaces(b.Spec); err != nil || b.NoNamespaces == nil {
+		return err
+	}
+	_, err = compileAlone(b)
+	return err
+}
+
+// compileAlone plans a bundle for a machine without namespaces, where it says why there are none.
+func compileAlone(b *sandbox.Bundle) (*sandbox.Plan, error) {
+	config, err := networkOf(b.Spec)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := sandbox.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("look at the machine: %w", err)
+	}
+	b.GivenNetwork = config != nil
+	return sandbox.Compile(b, facts)
 }
 
 // confine leaves the supervisor only what it still does. Where links are opened for the program it starts programs, and
@@ -165,7 +212,11 @@ func (a *app) plan(b *sandbox.Bundle, network *netsetup.Config, unmade ...policy
 		return nil, err
 	}
 	for _, text := range plan.Warnings {
-		a.err.line(yellow, "jail: warning:", text, "")
+		hint := ""
+		if plan.Alone() {
+			hint = b.NoNamespaces.Remedy
+		}
+		a.err.line(yellow, "jail: warning:", text, hint)
 	}
 	return plan, nil
 }

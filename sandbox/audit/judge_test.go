@@ -113,7 +113,7 @@ func TestPromises(t *testing.T) {
 		{"rlimit:RLIMIT_CORE", func(s *specs.Spec) { s.Process.Rlimits = nil }},
 	} {
 		s := testSpec()
-		said := func() string { return Promises(s, bait, 7)(check.Check{Grant: []string{c.grant}}) }
+		said := func() string { return Promises(s, bait, 7, false)(check.Check{Grant: []string{c.grant}}) }
 		if c.change != nil {
 			if got := said(); got != "" {
 				t.Errorf("%s: granted before the change: %s", c.grant, got)
@@ -127,7 +127,7 @@ func TestPromises(t *testing.T) {
 	// What is hidden is promised, whatever lies around it.
 	s := testSpec()
 	s.Linux.MaskedPaths = []string{"/home/u/work/.env"}
-	if got := Promises(s, bait, 7)(check.Check{Grant: []string{"read:~/work/.env"}}); got != "" {
+	if got := Promises(s, bait, 7, false)(check.Check{Grant: []string{"read:~/work/.env"}}); got != "" {
 		t.Errorf("a hidden file: granted: %s", got)
 	}
 }

@@ -15,11 +15,15 @@ import (
 )
 
 // Promises tells for each check whether a spec means it to go through, in the words of a profile, and "" where the spec
-// promises that it does not. landlock is the version of the kernel's Landlock.
-func Promises(spec *specs.Spec, bait *check.Bait, landlock int) func(check.Check) string {
+// promises that it does not. landlock is the version of the kernel's Landlock; alone says that the machine lets no
+// namespaces be made and the spec does without.
+func Promises(spec *specs.Spec, bait *check.Bait, landlock int, alone bool) func(check.Check) string {
 	p := &promises{spec: spec, bait: bait, landlock: landlock, numbers: map[string]uint32{}, tables: map[string]*rules.Table{}}
 	p.readFilter()
 	return func(c check.Check) string {
+		if alone && lostAlone(c) {
+			return "enforcement: {namespaces: prefer}, and this machine lets none be made"
+		}
 		for _, g := range c.Grant {
 			if reason := p.granted(g); reason != "" {
 				return reason
@@ -102,6 +106,33 @@ func (p *promises) granted(key string) string {
 		}
 	}
 	return ""
+}
+
+// lostAlone tells whether it takes namespaces to keep a program from what a check tries. All else is promised without
+// them, too: to see a process is one thing, to signal it another.
+func lostAlone(c check.Check) bool {
+	name := strings.TrimPrefix(c.ID, c.Group+"/")
+	switch c.Group {
+	case check.Files:
+		return name == "list-home" || name == "run" // both ask whether a name is there
+	case check.Mounts:
+		return slices.Contains([]string{"root", "suid", "dev", "rw-usr", "shared", "debugfs", "mountinfo"}, name)
+	case check.Namespaces:
+		return slices.Contains([]string{"user", "mnt", "pid", "ipc", "uts", "net", "cgroup", "hostname"}, name)
+	case check.Kernel:
+		return strings.HasPrefix(name, "read-/proc/") || name == "pid-list"
+	case check.Terminal:
+		return name == "pts"
+	case check.Processes:
+		return slices.Contains([]string{"pidfd-signal", "scheduler", "all", "parent"}, name) // all of them look
+	case check.Privileges:
+		return name == "CapBnd" || name == "securebits" // an ordinary user can drop neither
+	case check.IPC:
+		return strings.HasPrefix(name, "list-")
+	case check.Cgroups:
+		return name == "path"
+	}
+	return false
 }
 
 func (p *promises) has(kind specs.LinuxNamespaceType) bool {

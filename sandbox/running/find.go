@@ -203,8 +203,14 @@ func (b *Sandbox) Close() {
 // Signal sends a signal to the supervisor, which passes on to the program what it passes on from a terminal.
 func (b *Sandbox) Signal(s unix.Signal) error { return b.send(0, s) }
 
-// Kill ends the sandbox at once. Its supervisor lives to tell the end and to clear up.
-func (b *Sandbox) Kill() error { return b.send(1, unix.SIGKILL) }
+// Kill ends the sandbox at once. Its supervisor lives to tell the end and to clear up. Without a pid namespace the first
+// process is asked to: it ends all others, which its own end would leave.
+func (b *Sandbox) Kill() error {
+	if b.Alone {
+		return b.send(1, unix.SIGTERM)
+	}
+	return b.send(1, unix.SIGKILL)
+}
 
 func (b *Sandbox) send(which int, s unix.Signal) error {
 	if err := unix.PidfdSendSignal(b.pidfds[which], s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -33,6 +33,8 @@ type State struct {
 	Cgroups []string `json:"cgroups,omitempty"`
 	// Network says what network there is: its mode, addresses, and whatever else the network has to tell.
 	Network map[string]string `json:"network,omitempty"`
+	// Alone says that it runs without namespaces, which nobody can join.
+	Alone bool `json:"alone,omitempty"`
 	// Jail is the version of the supervisor.
 	Jail string `json:"jail"`
 
@@ -74,6 +76,9 @@ func (s *State) encode() ([]byte, error) {
 		}
 		add("network."+k, v)
 	}
+	if s.Alone {
+		add("alone", "true")
+	}
 	add("jail", s.Jail)
 	return b, nil
 }
@@ -111,6 +116,8 @@ func decode(text string) (State, bool) {
 			s.Terminal, errs[5] = strconv.ParseBool(value)
 		case "cgroup":
 			s.Cgroups = append(s.Cgroups, value)
+		case "alone":
+			s.Alone = value == "true"
 		case "jail":
 			s.Jail = value
 		default:

@@ -3,6 +3,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +45,14 @@ func TestPromises(t *testing.T) {
 				}
 			})
 			return filters.Lend(home)
+		},
+		Condition: func(cond string) (bool, error) {
+			var major, minor int
+			if _, err := fmt.Sscanf(cond, "linux-%d.%d", &major, &minor); err != nil {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			have := need.KernelVersion(t)
+			return have[0] > major || have[0] == major && have[1] >= minor, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "jail-in-background": inBackground},
 	})

@@ -105,7 +105,7 @@ func TestTheAuditFindsAWeakerSandbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	failed := outcomes(audit.Judge(outside, inside, audit.Promises(&spec, &planted.Bait, 7)), audit.Failed)
+	failed := outcomes(audit.Judge(outside, inside, audit.Promises(&spec, &planted.Bait, 7, false)), audit.Failed)
 	for _, id := range weakenedIDs {
 		if _, found := failed[id]; !found {
 			t.Errorf("%s is open and was not found", id)
