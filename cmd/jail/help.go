@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 )
 
 // example is a line of a help text that can be typed as it stands, and what it does.
@@ -17,8 +19,27 @@ type example struct {
 // exampler is a command with examples in its help.
 type exampler interface{ examples() []example }
 
-// helpWidth keeps help readable in a terminal of the usual width.
+// helpWidth is that of a terminal of the usual width, and the most that is pleasant to read.
 const helpWidth = 80
+
+// page is a text for readers, in lines of at most so many columns.
+type page struct {
+	strings.Builder
+	width int
+}
+
+// textWidth is how wide a text may be: helpWidth, or less on a terminal that has less.
+func textWidth(out io.Writer) int {
+	f, ok := out.(*os.File)
+	if !ok {
+		return helpWidth
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ) // ioctl_tty(2)
+	if err != nil || size.Col < 40 {                                // 0 where nobody has said
+		return helpWidth
+	}
+	return min(int(size.Col), helpWidth)
+}
 
 // usage answers a bare `jail`.
 func (a *app) usage() error {
@@ -38,7 +59,7 @@ func (a *app) help(command string) error {
 }
 
 func (a *app) printHelp(model *kong.Application, node *kong.Node) error {
-	var b strings.Builder
+	b := page{width: textWidth(a.out)}
 	if node == nil {
 		writeOverview(&b, model)
 	} else {
@@ -48,7 +69,7 @@ func (a *app) printHelp(model *kong.Application, node *kong.Node) error {
 	return err
 }
 
-func writeOverview(b *strings.Builder, model *kong.Application) {
+func writeOverview(b *page, model *kong.Application) {
 	b.WriteString("Usage: jail [--profile P] [FLAGS] PROGRAM [ARGS...]\n       jail COMMAND ...\n\n")
 	writeWrapped(b, model.Help, "")
 	b.WriteString("\nCommands:\n")
@@ -71,7 +92,7 @@ func writeOverview(b *strings.Builder, model *kong.Application) {
 	b.WriteString("\nExit codes: the program's own; 128+n when signal n ended it; 125 jail failed or\nrefused; 126 not executable; 127 not found.\n")
 }
 
-func writeCommand(b *strings.Builder, model *kong.Application, node *kong.Node) {
+func writeCommand(b *page, model *kong.Application, node *kong.Node) {
 	b.WriteString("Usage: " + node.FullPath())
 	if len(node.Children) > 0 {
 		b.WriteString(" COMMAND")
@@ -121,7 +142,7 @@ func positionalName(arg *kong.Value) string {
 	return name
 }
 
-func writeFlags(b *strings.Builder, flags []*kong.Flag) {
+func writeFlags(b *page, flags []*kong.Flag) {
 	b.WriteString("\nFlags:\n")
 	var rows [][2]string
 	for _, f := range flags {
@@ -143,7 +164,7 @@ func writeFlags(b *strings.Builder, flags []*kong.Flag) {
 	writeRows(b, rows)
 }
 
-func writeExamples(b *strings.Builder, node *kong.Node) {
+func writeExamples(b *page, node *kong.Node) {
 	e, ok := node.Target.Addr().Interface().(exampler)
 	if !ok {
 		return
@@ -156,7 +177,7 @@ func writeExamples(b *strings.Builder, node *kong.Node) {
 }
 
 // writeRows writes two columns; a name too long for its column stands on a line of its own.
-func writeRows(b *strings.Builder, rows [][2]string) {
+func writeRows(b *page, rows [][2]string) {
 	const column = 28
 	width := 0
 	for _, row := range rows {
@@ -166,7 +187,7 @@ func writeRows(b *strings.Builder, rows [][2]string) {
 	}
 	indent := strings.Repeat(" ", width+4)
 	for _, row := range rows {
-		var text strings.Builder
+		text := page{width: b.width}
 		writeWrapped(&text, row[1], indent)
 		if len(row[0]) > width {
 			fmt.Fprintf(b, "  %s\n%s", row[0], text.String())
@@ -176,11 +197,11 @@ func writeRows(b *strings.Builder, rows [][2]string) {
 	}
 }
 
-// writeWrapped writes text as lines of at most helpWidth.
-func writeWrapped(b *strings.Builder, text, indent string) {
+// writeWrapped writes text as lines of at most the page's width.
+func writeWrapped(b *page, text, indent string) {
 	line := indent
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+len(word) > helpWidth && line != indent {
+		if len(line)+len(word) > b.width && line != indent {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line = indent
 		}

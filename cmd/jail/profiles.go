@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -55,10 +56,24 @@ func (c *profilesCmd) Run(a *app) error {
 		}
 		fmt.Fprintf(a.out, "%s\n", kind.heading)
 		for _, p := range rows {
-			fmt.Fprintf(a.out, "  %-*s  %s\n", name, escape(p.Name), escape(listedText(p)))
+			if err := a.printListed(p, name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// printListed prints a profile's line; on a terminal as many as it takes, for readers, and for programs one.
+func (a *app) printListed(p policy.Listed, name int) error {
+	text := escape(listedText(p))
+	if f, ok := a.out.(*os.File); ok && isTerminal(f) {
+		b, indent := page{width: textWidth(f)}, strings.Repeat(" ", name+4)
+		writeWrapped(&b, text, indent)
+		text = strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), indent)
+	}
+	_, err := fmt.Fprintf(a.out, "  %-*s  %s\n", name, escape(p.Name), text)
+	return err
 }
 
 // profileKinds are the parts of the list.

@@ -155,3 +155,17 @@ func TestUninstallLeavesTheHomeAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// Help and lists are folded between words where the terminal has fewer columns than they are written for.
+func TestTextsFitTheTerminal(t *testing.T) {
+	u := newUser(t)
+	p := newPane(t, u)
+	p.do("resize-window", "-x", "60", "-y", "40")
+	p.line("clear; stty size; jail stop --help")
+	p.sees("40 60")
+	p.sees("when the time is up is ended with all that runs in it. The")
+	p.line("clear; jail profiles | grep -c 'Your Music, Pictures, Videos and Downloads, read-only.'")
+	p.sees("1")
+	p.line("clear; jail profiles")
+	p.sees("media       Your Music, Pictures, Videos and Downloads,")
+}
