@@ -8,8 +8,8 @@ import (
 )
 
 // sessionKeyring leaves the caller's session keyring, whose keys a program could read, for an empty one: keyctl(2).
-// A user may have 200 keys (kernel.keys.maxkeys), the kernel counts each keyring, and takes its time to count those
-// down that are gone. Where there is none to be had the calls that reach any keyring are answered with the same
+// A user may have 200 keys (kernel.keys.maxkeys), and the kernel counts each keyring until the last process with it is
+// gone, and some kernels until their collector has come by. Where there is none to be had the calls that reach any keyring are answered with the same
 // errno, for the sandbox as a whole: without a keyring of its own the program has the caller's.
 type sessionKeyring struct{}
 
