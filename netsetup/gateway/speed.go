@@ -10,7 +10,7 @@ import (
 // A gateway runs on one processor (GOMAXPROCS) as long as little comes in. One after the other, the steps of a
 // connection take half the time that they take on two, where most of it goes to waking the other thread; so do bytes
 // that go out. Those that come in by the megabyte are copied from a socket to the device, while the
-// answers to them come the other way: that is worth all processors there are.
+// answers to them come the other way: that is worth all processors there are (figures: docs/speed.md).
 const (
 	// bulk is how many bytes have to come in within a period for that.
 	bulk   = 2 << 20
