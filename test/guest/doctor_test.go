@@ -210,8 +210,8 @@ func TestPlainRootLandlockNotInUse(t *testing.T) {
 	if want := "boot with lsm=landlock," + inUse + " on the kernel's command line"; found.State != "optional" || found.Note != want {
 		t.Errorf("the doctor says %+v, want the note %q", found, want)
 	}
-	refused(t, run(t, asUser("tester", jailed(t)...)...), "no Landlock", "lsm=", "enforcement: {landlock: prefer}")
-	r := run(t, asUser("tester", jailed(t, "--set", "enforcement.landlock=prefer")...)...)
+	refused(t, run(t, asUser("tester", jailed(t, "--set", "enforcement.landlock=require")...)...), "no Landlock", "lsm=", "enforcement: {landlock: prefer}")
+	r := run(t, asUser("tester", jailed(t)...)...) // the default profile prefers it
 	if started(t, r); !strings.Contains(r.stderr, "jail: warning: ") || !strings.Contains(r.stderr, "no Landlock") {
 		t.Errorf("no warning: %s", r.stderr)
 	}

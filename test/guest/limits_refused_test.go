@@ -76,19 +76,16 @@ func TestRootRefusedLimits(t *testing.T) {
 	})
 }
 
-// plainProfile begins a profile for the boot without systemd, which has no Landlock either.
-const plainProfile = "version: 1\nextends: [base]\nenforcement: {landlock: prefer}\n"
-
 // Without systemd jail's own group is root's, and the remedy hands a subtree over.
 func TestPlainLimits(t *testing.T) {
 	need.Plain(t)
 	need.OrdinaryUser(t)
 	need.UserNamespaces(t)
 	file := filepath.Join(t.TempDir(), "p.yaml")
-	write(t, file, plainProfile+"limits: {pids: 50}\n")
-	refused(t, run(t, jailed(t, "--profile", file)...), file+":4:16: limit pids.max=50 cannot be applied", "as root: g=", "chown -R 1000")
+	write(t, file, "version: 1\nextends: [base]\nlimits: {pids: 50}\n")
+	refused(t, run(t, jailed(t, "--profile", file)...), file+":3:16: limit pids.max=50 cannot be applied", "as root: g=", "chown -R 1000")
 	r := run(t, jailed(t, "--profile", file, "--set", "enforcement.limits=prefer")...)
-	if started(t, r); !strings.Contains(r.stderr, "jail: warning: "+file+":4:16:") {
+	if started(t, r); !strings.Contains(r.stderr, "jail: warning: "+file+":3:16:") {
 		t.Errorf("no warning: %s", r.stderr)
 	}
 }
@@ -101,7 +98,7 @@ func TestPlainRootLimits(t *testing.T) {
 	dir := t.TempDir()
 	must(t, "chmod", "755", dir, filepath.Dir(dir))
 	file := filepath.Join(dir, "p.yaml")
-	write(t, file, plainProfile+"limits: {memory: 64M, pids: 50}\n")
+	write(t, file, "version: 1\nextends: [base]\nlimits: {memory: 64M, pids: 50}\n")
 	// root needs nobody's leave.
 	r := run(t, jailed(t, "--profile", file, "--verbose")...)
 	if started(t, r); !strings.Contains(r.stderr, "root's own cgroup v2 tree") {

@@ -79,7 +79,7 @@ func TestPlainSandbox(t *testing.T) {
 	if name, err := os.ReadFile("/proc/1/comm"); err != nil || string(name) == "systemd\n" {
 		t.Fatalf("pid 1 is %q (%v), want no systemd", name, err)
 	}
-	started(t, run(t, jailed(t, "--set", "enforcement.landlock=prefer")...))
+	started(t, run(t, jailed(t)...))
 }
 
 // Before Linux 6.2 a process enters a new time namespace as it is forked, afterwards when it is executed.
