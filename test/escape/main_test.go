@@ -2,7 +2,7 @@
 // table in docs/threat-model.md, and for the class behind it.
 //
 // A case runs its attack three times. Under jail, and under jail's own packages as the test calls them, it must fail.
-// With the protection taken out it must succeed: the test changes the compiled specification, or deletes steps from the
+// As root the cases are run once more, with those that only root could do. With the protection taken out it must succeed: the test changes the compiled specification, or deletes steps from the
 // plan, and so shows that it is this protection that holds, and that the attack is one. jail itself has nothing in it
 // that could be switched off so.
 //
