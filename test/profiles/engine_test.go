@@ -65,7 +65,7 @@ func TestEngines(t *testing.T) {
 		t.Parallel()
 		r := row{profile: "steam", standIn: "bubblewrap", net: public}
 		r.do = func(t *testing.T, u *user) {
-			// As Steam's own wrapper calls it: process ids are shared, a /proc of its own is not asked for.
+			// With process ids shared: a /proc of its own could not be had below one that is masked, mount_namespaces(7).
 			said := u.must(u.jail("-p", "steam", "--", need.Program(t, "bwrap"), "--unshare-user", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin",
 				"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev", "--tmpfs", u.home,
 				"sh", "-c", `test ! -e "$HOME/.cache" && echo "in a container"`))
