@@ -2,7 +2,11 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -14,14 +18,15 @@ import (
 // processor has besides.
 //
 // What is not among them: to execute anything, to make namespaces, mounts and sockets other than unix ones, to trace, and
-// all that @default of a profile leaves out. It stays dumpable, as jail ps needs (package running).
+// all that @default of a profile leaves out; nor, for one that has no control group to take away, to open a file for writing
+// or to make or remove one. It stays dumpable, as jail ps needs (package running).
 var supervising = []uintptr{
 	unix.SYS_PPOLL, unix.SYS_TGKILL, unix.SYS_PRLIMIT64,
 
-	// Files: control groups, /proc, what is open already. No name is made but by openat, where the user may.
-	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_CLOSE_RANGE, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX,
+	// Files: what is open already, and more to read: /proc, counters.
+	unix.SYS_CLOSE_RANGE, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX,
 	unix.SYS_STATFS, unix.SYS_FSTATFS, unix.SYS_LSEEK, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_READV, unix.SYS_WRITEV,
-	unix.SYS_READLINKAT, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_GETDENTS64, unix.SYS_UNLINKAT, unix.SYS_FTRUNCATE,
+	unix.SYS_READLINKAT, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_GETDENTS64, unix.SYS_FTRUNCATE,
 	unix.SYS_FLOCK, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_SPLICE, unix.SYS_SENDFILE,
 	unix.SYS_COPY_FILE_RANGE, unix.SYS_PSELECT6, unix.SYS_IOCTL, unix.SYS_MEMFD_CREATE, unix.SYS_GETCWD, unix.SYS_GETXATTR,
 
@@ -34,14 +39,45 @@ var supervising = []uintptr{
 	unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_CONNECT,
 }
 
+// changing are calls of a supervisor that has a control group besides: it writes to files there, and removes folders.
+var changing = []uintptr{unix.SYS_OPENAT, unix.SYS_UNLINKAT}
+
 // Confine leaves this process, all of its threads and what it may fork, the calls that a supervisor needs once its
 // sandbox runs; all others are EPERM from then on. It cannot be undone, and sets no_new_privs. A bug in what reads
-// the sandbox's messages then has no program to start with.
-func Confine() error {
-	if err := confine.Threads(slices.Concat(supervising, supervisingHere), supervisorGuards...); err != nil {
+// the sandbox's messages then has no program to start with, and no file to change but those of its control group and what
+// else the user may change when it has one.
+//
+// Root's supervisor gives up all capabilities but CAP_KILL, by which it passes signals on to a program with another uid.
+func Confine(hasCgroup bool) error {
+	if os.Geteuid() == 0 {
+		if err := keepKill(); err != nil {
+			return fmt.Errorf("confine the supervisor: %w", err)
+		}
+	}
+	if err := confine.Threads(supervisorCalls(hasCgroup)); err != nil {
 		return fmt.Errorf("confine the supervisor: %w", err)
 	}
 	return nil
 }
 
-var supervisorGuards = []confine.Guard{confine.Sockets(unix.AF_UNIX), confine.Forks}
+func supervisorCalls(hasCgroup bool) ([]uintptr, []confine.Guard) {
+	guards := []confine.Guard{confine.Sockets(unix.AF_UNIX), confine.Forks}
+	if hasCgroup {
+		return slices.Concat(supervising, supervisingHere, changing, changingHere), guards
+	}
+	return slices.Concat(supervising, supervisingHere), append(guards, opensHere...)
+}
+
+// keepKill drops capabilities from every thread: capset(2) is of one alone.
+func keepKill() error {
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	sets[0].Effective, sets[0].Permitted = 1<<unix.CAP_KILL, 1<<unix.CAP_KILL
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(&sets)), 0)
+	runtime.KeepAlive(header)
+	runtime.KeepAlive(&sets)
+	if errno != 0 {
+		return fmt.Errorf("give up capabilities: capset: %w", errno)
+	}
+	return nil
+}

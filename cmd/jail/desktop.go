@@ -29,8 +29,9 @@ const (
 // A session is the sandbox's connections to the desktop session while they are made, beside everything else that
 // a start does. A nil session is that of a sandbox that has none.
 type session struct {
-	app  *app
-	host *policy.Host
+	app   *app
+	host  *policy.Host
+	links bool // it opens links for the program
 
 	made      chan struct{} // closed when the fields below are set
 	rooms     map[string]*sandbox.Room
@@ -48,7 +49,7 @@ func (a *app) connect(spec *specs.Spec, host *policy.Host) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config.json/annotations/%s: %w", annotationDesktop, err)
 	}
-	s := &session{app: a, host: host, made: make(chan struct{}), rooms: map[string]*sandbox.Room{}}
+	s := &session{app: a, host: host, links: config.Links != "", made: make(chan struct{}), rooms: map[string]*sandbox.Room{}}
 	go func() {
 		defer close(s.made)
 		names := config.Rooms()
@@ -68,6 +69,8 @@ func (a *app) connect(spec *specs.Spec, host *policy.Host) (*session, error) {
 	}()
 	return s, nil
 }
+
+func (s *session) opensLinks() bool { return s != nil && s.links }
 
 // options adds what a start needs of the session.
 func (s *session) options(o *sandbox.Options) error {

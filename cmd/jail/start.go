@@ -81,7 +81,7 @@ func (a *app) start(b *sandbox.Bundle, host *policy.Host, told told) error {
 	options.Started = func(proc *sandbox.Process) {
 		presence.started(proc)
 		told.status.started(&presence.state)
-		a.confine(session, network)
+		a.confine(session, network, limits != nil)
 	}
 	network.logTo(presence.record)
 	if err := session.options(&options); err != nil {
@@ -148,12 +148,12 @@ func compileAlone(b *sandbox.Bundle) (*sandbox.Plan, error) {
 
 // confine leaves the supervisor only what it still does. Where links are opened for the program it starts programs, and
 // the networks that root makes are taken away again by means that it would not have any more.
-func (a *app) confine(session *session, network *network) {
-	if session != nil || network.at != nil && os.Getuid() == 0 {
+func (a *app) confine(session *session, network *network, hasCgroup bool) {
+	if session.opensLinks() || network.at != nil && os.Getuid() == 0 {
 		return
 	}
 	time.AfterFunc(confineAfter, func() {
-		if err := sandbox.Confine(); err != nil {
+		if err := sandbox.Confine(hasCgroup); err != nil {
 			a.err.line(yellow, "jail: warning:", err.Error(), "")
 		}
 	})

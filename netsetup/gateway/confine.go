@@ -47,7 +47,7 @@ func (g *gateway) confine() error {
 
 // filter leaves the gateway the calls that it makes from now on.
 func (g *gateway) filter() error {
-	if err := confine.Threads(slices.Concat(serving, servingHere), g.guards()...); err != nil {
+	if err := confine.Threads(slices.Concat(serving, servingHere), g.guards()); err != nil {
 		return fmt.Errorf("confine the gateway: %w", err)
 	}
 	return nil
@@ -62,7 +62,7 @@ func (g *gateway) guards() []confine.Guard {
 		{Call: unix.SYS_TGKILL, Mask: ^uint32(0), Values: []uint32{uint32(os.Getpid())}}, // preemption
 	}
 	if !g.shared {
-		return append(guards, confine.Guard{Call: unix.SYS_OPENAT, Arg: 2, Mask: unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC, Values: []uint32{unix.O_RDONLY}})
+		return append(guards, confine.Opens(unix.SYS_OPENAT, 2))
 	}
 	// Members that come later get namespaces of their own, and settings below /proc/sys/net.
 	return append(guards, confine.Guard{Call: unix.SYS_OPENAT, Values: []uint32{0}}, // with no bit looked at: whatever it opens

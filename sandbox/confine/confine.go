@@ -40,6 +40,11 @@ type Guard struct {
 // Sockets lets sockets of these families be made, and no others: socket(2).
 func Sockets(families ...uint32) Guard { return Guard{unix.SYS_SOCKET, 0, ^uint32(0), families} }
 
+// Opens lets a call that opens files, with its flags as the argument of that number, open them for reading: open(2).
+func Opens(call uintptr, flags int) Guard {
+	return Guard{call, flags, unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC, []uint32{unix.O_RDONLY}}
+}
+
 // NewNamespaces are the flags of clone(2) and unshare(2) that make a namespace.
 const NewNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
@@ -48,8 +53,8 @@ var Forks = Guard{unix.SYS_CLONE, 0, NewNamespaces, []uint32{0}}
 
 // Threads leaves this process, all of its threads and what it may fork, these calls and those that the Go runtime cannot do
 // without; all others are EPERM from then on, and calls of another architecture the end of the process. It cannot be undone, and sets no_new_privs.
-func Threads(calls []uintptr, guards ...Guard) error {
-	program := Filter(calls, guards...)
+func Threads(calls []uintptr, guards []Guard) error {
+	program := Filter(calls, guards)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -73,7 +78,7 @@ var (
 )
 
 // Filter is what Threads installs. A guarded call is not among the calls.
-func Filter(calls []uintptr, guards ...Guard) []unix.SockFilter {
+func Filter(calls []uintptr, guards []Guard) []unix.SockFilter {
 	const offNumber, offArch = 0, 4 // struct seccomp_data, little-endian
 	f := make([]unix.SockFilter, 0, 512)
 	f = append(f, load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0), ret(unix.SECCOMP_RET_KILL_PROCESS), load(offNumber),
