@@ -47,10 +47,15 @@ var changing = []uintptr{unix.SYS_OPENAT, unix.SYS_UNLINKAT}
 // the sandbox's messages then has no program to start with, and no file to change but those of its control group and what
 // else the user may change when it has one.
 //
-// Root's supervisor gives up all capabilities but CAP_KILL, by which it passes signals on to a program with another uid.
+// Root's supervisor gives up all capabilities but CAP_KILL, by which it passes signals on to a program with another uid, and
+// with a control group CAP_DAC_OVERRIDE.
 func Confine(hasCgroup bool) error {
 	if os.Geteuid() == 0 {
-		if err := keepKill(); err != nil {
+		keep := uint32(1 << unix.CAP_KILL)
+		if hasCgroup {
+			keep |= 1 << unix.CAP_DAC_OVERRIDE // the folders above may be read-only by their mode
+		}
+		if err := keepCapabilities(keep); err != nil {
 			return fmt.Errorf("confine the supervisor: %w", err)
 		}
 	}
@@ -68,11 +73,11 @@ func supervisorCalls(hasCgroup bool) ([]uintptr, []confine.Guard) {
 	return slices.Concat(supervising, supervisingHere), append(guards, opensHere...)
 }
 
-// keepKill drops capabilities from every thread: capset(2) is of one alone.
-func keepKill() error {
+// keepCapabilities leaves every thread those in a mask of bits: capset(2) is of one alone.
+func keepCapabilities(mask uint32) error {
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
-	sets[0].Effective, sets[0].Permitted = 1<<unix.CAP_KILL, 1<<unix.CAP_KILL
+	sets[0].Effective, sets[0].Permitted = mask, mask
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(&sets)), 0)
 	runtime.KeepAlive(header)
 	runtime.KeepAlive(&sets)
