@@ -57,13 +57,21 @@ func (b *background) must(args ...string) string {
 // up waits until the program runs.
 func (b *background) up() *background {
 	b.t.Helper()
-	for range 500 {
-		if out, _, code := b.u.run("ps", "--json"); code == 0 && strings.Contains(out, `"name": "`+b.name+`"`) {
+	var out, errs string
+	var code int
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if out, errs, code = b.u.run("ps", "--json"); code == 0 && strings.Contains(out, `"name": "`+b.name+`"`) {
 			return b
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
-	b.t.Fatalf("%s does not run", b.name)
+	var where strings.Builder
+	for _, pid := range append([]int{b.cmd.Process.Pid}, descendants(b.cmd.Process.Pid)...) {
+		for _, f := range []string{"stat", "wchan", "syscall"} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, f))
+			fmt.Fprintf(&where, "%s: %s %v\n", f, text, err)
+		}
+	}
+	b.t.Fatalf("%s does not run; ps: exit code %d, %s%s\nits processes:\n%s", b.name, code, out, errs, where.String())
 	return nil
 }
 
