@@ -64,7 +64,7 @@ func (m *memory) processes(n int, rows []call, shared *report) *process {
 // The sandbox dies with the thread that does this (prctl(2), PR_SET_PDEATHSIG). The main thread is there for as long
 // as its process; any other has to be the goroutine's own. A goroutine with a thread of its own costs a further
 // thread, which the runtime then makes threads from, so fork is called once without and tells when that did not do.
-// Asked to, it has this process die with its own parent, too, which likewise is a matter of the thread.
+// Asked to, it has this process die with the thread that is its parent, too.
 //
 //go:norace
 //go:noinline

@@ -45,7 +45,7 @@ type Options struct {
 	// Ready, when not nil, is called when the sandbox has been started and before its program may run; it waits for
 	// what the program will find. An error ends the start.
 	Ready func() error
-	// dieWithParent has this process, and with it the sandbox, die with its own parent.
+	// dieWithParent has this process, and with it the sandbox, die with the thread that is its parent.
 	dieWithParent bool
 	// terminal is the caller's, when the plan has one for the sandbox.
 	terminal terminalInput
@@ -57,6 +57,7 @@ type Process struct {
 	table  *lowered
 	shared *report
 	pid    int // of the first process, which is pid 1 inside
+	parent int // a descriptor of the process that this one ends with, or -1
 	events *channel
 	ended  atomic.Bool  // the first process is gone and its id free for others
 	killed atomic.Int32 // the signal that ended the start
@@ -100,7 +101,7 @@ func (p *Plan) Start(o Options) (*Process, error) {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("make the channel to the sandbox: %w", err)
 	}
-	proc := &Process{plan: p, events: &channel{fd: pair[0]}, end: o.End}
+	proc := &Process{plan: p, parent: -1, events: &channel{fd: pair[0]}, end: o.End}
 	in := lowerInput{events: pair[1], filter: o.Filter, console: o.terminal, hold: o.Hold != nil}
 	defer in.closeJoins()
 	err = p.openJoins(&in, o.ParentUserNS, o.NetNS)

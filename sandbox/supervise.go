@@ -43,12 +43,23 @@ func (p *Plan) Run(o Options, streams [3]*os.File, notify func(string)) (Status,
 		o.terminal.replaced, o.terminal.background = con.Replaced(), !con.Foreground()
 		o.terminal.settings, o.terminal.size = con.Settings()
 	}
-	o.dieWithParent = p.DieWithParent
-	caller := os.Getppid()
+	caller, parent := os.Getppid(), -1
+	if p.DieWithParent {
+		// By the kernel's own means this process would die with the thread that started it, although the process of that
+		// thread lives on: PR_SET_PDEATHSIG(2const). They are for a parent that cannot be had as a descriptor, such as one
+		// outside of this pid namespace.
+		var err error
+		if parent, err = unix.PidfdOpen(caller, 0); err == nil {
+			defer func() { _ = unix.Close(parent) }()
+		} else {
+			parent, o.dieWithParent = -1, true
+		}
+	}
 	proc, err := p.Start(o)
 	if err != nil {
 		return Status{Code: 125}, err
 	}
+	proc.parent = parent
 	if p.DieWithParent && os.Getppid() != caller {
 		proc.abort()
 		return Status{Code: 125}, fmt.Errorf("the caller is gone already, and the sandbox was to die with it")
@@ -110,6 +121,11 @@ func (p *Process) serve(con *console.Console, signals *catcher) (Status, error) 
 	}
 	patience, giveUp := context.WithCancel(context.Background())
 	defer giveUp()
+	if p.parent >= 0 {
+		if pidfd, err := unix.PidfdOpen(p.pid, 0); err == nil {
+			go p.endWithParent(pidfd, giveUp)
+		}
+	}
 	passed := make(chan struct{})
 	go func() {
 		defer close(passed)
@@ -138,15 +154,37 @@ func (p *Process) serve(con *console.Console, signals *catcher) (Status, error) 
 	return status, err
 }
 
-// passSignals passes signals on until the first process has ended.
-func (p *Process) passSignals(pidfd int, signals *catcher) {
+// endWithParent ends the sandbox when this process's parent does, and calls then. It waits for nothing more when the first
+// process has ended.
+func (p *Process) endWithParent(pidfd int, then func()) {
+	defer func() { _ = unix.Close(pidfd) }()
 	for {
-		fds := [2]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(signals.pipe[0]), Events: unix.POLLIN}}
+		fds := [2]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(p.parent), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) || fds[0].Revents != 0 {
+			return
+		}
+		if fds[1].Revents != 0 {
+			p.endNow()
+			then()
+			return
+		}
+	}
+}
+
+// passSignals passes signals on until the first process has ended, and ends it with this process's parent.
+func (p *Process) passSignals(pidfd int, signals *catcher) {
+	parent := p.parent // -1 is no descriptor for poll(2)
+	for {
+		fds := [3]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(signals.pipe[0]), Events: unix.POLLIN}, {Fd: int32(parent), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return // Wait notices the end, too
 		}
 		if fds[1].Revents != 0 {
 			signals.take(p.pass)
+		}
+		if fds[2].Revents != 0 {
+			p.endNow()
+			parent = -1
 		}
 		if fds[0].Revents != 0 {
 			return
@@ -204,11 +242,16 @@ func (p *Process) limitTime(limit time.Duration, done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(Grace):
-		if p.end != nil {
-			_ = p.end() // what it leaves, the next line and the end of the group take
-		}
-		p.Kill()
+		p.endNow()
 	}
+}
+
+// endNow ends the sandbox without asking the program.
+func (p *Process) endNow() {
+	if p.end != nil {
+		_ = p.end() // what it leaves, the next line and the end of the group take
+	}
+	p.Kill()
 }
 
 // notices is what a person should know of the run, told at its end: in the middle it would fall into whatever
