@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"jail/sandbox/confine"
 )
 
 // aloneCalls are refused to a program that runs without namespaces, whatever its profile's own filter lets through: what
@@ -88,7 +90,7 @@ func (f aloneFilter) program() []unix.SockFilter {
 	const offNumber, offArch, x32Bit = 0, 4, 0x40000000
 	deny := bpfReturn(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
 	p := []unix.SockFilter{
-		bpfLoad(offArch), bpfEqual(auditArch, 1, 0), bpfReturn(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)),
+		bpfLoad(offArch), bpfEqual(confine.Arch, 1, 0), bpfReturn(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)),
 		bpfLoad(offNumber), bpfAtLeast(x32Bit, 0, 1), bpfReturn(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)),
 	}
 	closed := slices.Concat(aloneCalls, aloneCallsHere)

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"jail/sandbox/confine"
 	"jail/sandbox/seccomp/bpf"
 )
 
@@ -246,13 +247,13 @@ func TestAloneFilter(t *testing.T) {
 		{shared, unix.SYS_KEYCTL, [6]uint64{}, denied},
 		{shared, unix.SYS_IO_URING_SETUP, [6]uint64{}, denied},
 	} {
-		call := bpf.Call{Number: uint32(c.nr), Arch: auditArch, Args: c.args}
+		call := bpf.Call{Number: uint32(c.nr), Arch: confine.Arch, Args: c.args}
 		if got := runFilter(t, c.f.program(), &call); got != c.want {
 			t.Errorf("%+v: call %d %v: %#x, want %#x", c.f, c.nr, c.args, got, c.want)
 		}
 	}
 	for _, nr := range slices.Concat(aloneCalls, aloneCallsHere, hostIPC) {
-		if got := runFilter(t, closed.program(), &bpf.Call{Number: uint32(nr), Arch: auditArch}); got != denied {
+		if got := runFilter(t, closed.program(), &bpf.Call{Number: uint32(nr), Arch: confine.Arch}); got != denied {
 			t.Errorf("call %d: %#x", nr, got)
 		}
 	}

@@ -3,10 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +52,7 @@ func Confine(hasCgroup bool) error {
 		if hasCgroup {
 			keep |= 1 << unix.CAP_DAC_OVERRIDE // the folders above may be read-only by their mode
 		}
-		if err := keepCapabilities(keep); err != nil {
+		if err := confine.Capabilities(keep); err != nil {
 			return fmt.Errorf("confine the supervisor: %w", err)
 		}
 	}
@@ -71,18 +68,4 @@ func supervisorCalls(hasCgroup bool) ([]uintptr, []confine.Guard) {
 		return slices.Concat(supervising, supervisingHere, changing, changingHere), guards
 	}
 	return slices.Concat(supervising, supervisingHere), append(guards, opensHere...)
-}
-
-// keepCapabilities leaves every thread those in a mask of bits: capset(2) is of one alone.
-func keepCapabilities(mask uint32) error {
-	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	sets[0].Effective, sets[0].Permitted = mask, mask
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(&sets)), 0)
-	runtime.KeepAlive(header)
-	runtime.KeepAlive(&sets)
-	if errno != 0 {
-		return fmt.Errorf("give up capabilities: capset: %w", errno)
-	}
-	return nil
 }

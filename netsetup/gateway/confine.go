@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"jail/netsetup/caps"
 	"jail/netsetup/procfs"
 	"jail/sandbox/confine"
 )
@@ -39,7 +38,7 @@ func (g *gateway) confine() error {
 	if err := procfs.MakeRoot(); err != nil {
 		return fmt.Errorf("confine the gateway: %w", err)
 	}
-	if err := caps.Keep(g.keeps()); err != nil {
+	if err := confine.Capabilities(g.keeps()); err != nil {
 		return fmt.Errorf("confine the gateway: %w", err)
 	}
 	return g.filter()

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jail/netsetup"
-	"jail/netsetup/caps"
+	"jail/sandbox/confine"
 )
 
 // controlFD is the supervisor's control socket, which is the gateway's.
@@ -136,7 +136,7 @@ func answer(setup, netns *os.File) (*netsetup.Uplink, func(), error) {
 	up, undo, err := makeLink(&s.Config, netns)
 	if err == nil {
 		// The gateway's end is all there is to wait for.
-		err = caps.Keep(0)
+		err = confine.Capabilities(0)
 	}
 	return up, undo, err
 }

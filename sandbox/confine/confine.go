@@ -81,7 +81,7 @@ var (
 func Filter(calls []uintptr, guards []Guard) []unix.SockFilter {
 	const offNumber, offArch = 0, 4 // struct seccomp_data, little-endian
 	f := make([]unix.SockFilter, 0, 512)
-	f = append(f, load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0), ret(unix.SECCOMP_RET_KILL_PROCESS), load(offNumber),
+	f = append(f, load(offArch), jump(unix.BPF_JEQ, Arch, 1, 0), ret(unix.SECCOMP_RET_KILL_PROCESS), load(offNumber),
 		// Its flags are in memory. Who is told that it is unknown takes clone(2).
 		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1), ret(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
 	for _, g := range guards {

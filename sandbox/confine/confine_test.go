@@ -37,7 +37,7 @@ func TestFilter(t *testing.T) {
 		if nr == unix.SYS_CLONE3 {
 			want = bpf.RetErrno | uint32(unix.ENOSYS)
 		}
-		if got := program.Run(&bpf.Call{Number: nr, Arch: auditArch}); got != want {
+		if got := program.Run(&bpf.Call{Number: nr, Arch: Arch}); got != want {
 			t.Errorf("call %d: %#x, want %#x", nr, got, want)
 		}
 	}
@@ -56,7 +56,7 @@ func TestFilter(t *testing.T) {
 		{unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_RDWR}, denied},
 		{unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_CREAT}, denied},
 	} {
-		if got := program.Run(&bpf.Call{Number: uint32(c.nr), Arch: auditArch, Args: c.args}); got != c.want {
+		if got := program.Run(&bpf.Call{Number: uint32(c.nr), Arch: Arch, Args: c.args}); got != c.want {
 			t.Errorf("call %d with %#x: %#x, want %#x", c.nr, c.args, got, c.want)
 		}
 	}

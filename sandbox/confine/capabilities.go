@@ -1,5 +1,4 @@
-// Package caps gives up the capabilities of a process that is done with its set-up.
-package caps
+package confine
 
 import (
 	"fmt"
@@ -10,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keep leaves every thread the capabilities in a mask of bits and no other, and makes
+// Capabilities leaves every thread the capabilities in a mask of bits and no other, and makes
 // sure that no later exec gives any: capset(2) is of one thread, and whoever took
 // over the process by way of another would have them still.
-func Keep(mask uint32) error {
+func Capabilities(mask uint32) error {
 	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &[2]unix.CapUserData{{Effective: mask, Permitted: mask}}
 	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)), 0)
