@@ -64,6 +64,11 @@ func setupTAP(fd int) error {
 	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offload); err != nil {
 		return fmt.Errorf("turn on the TAP device's offloads: %w", err)
 	}
+	// It goes with its namespace, which the kernel takes down on its own time. Without this it goes with its descriptor,
+	// and whoever waits for the end of this process waits for that: unregister_netdevice, 12 to 20 ms.
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return fmt.Errorf("let the TAP device go with its namespace: %w", err)
+	}
 	return nil
 }
 
