@@ -153,12 +153,13 @@ func run(program *os.File, spec []byte) ([]byte, error) {
 		return nil, fmt.Errorf("run the filter compiler: %w (is /proc mounted?)", err)
 	}
 	watchdog := time.AfterFunc(patience, func() { _ = child.Kill() })
-	defer watchdog.Stop()
 	code, complaint, broken := p.talk(spec)
 	state, err := child.Wait()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("wait for the filter compiler: %w", err)
+	case !watchdog.Stop():
+		return nil, fmt.Errorf("the filter compiler did not end within %v", patience)
 	case state.ExitCode() == 1 && complaint != "":
 		return nil, errors.New(complaint)
 	case !state.Success():

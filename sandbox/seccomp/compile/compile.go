@@ -6,6 +6,7 @@
 package compile
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -258,14 +259,25 @@ func actionOf(value uint32) (libseccomp.ScmpAction, error) {
 }
 
 // exported reads libseccomp's output through a pipe: release 2.5 only writes to
-// a descriptor. The kernel's limit on programs, 32 KB, fits a pipe's 64 KB; a
-// larger one fails in libseccomp before it is written.
+// a descriptor. It is read meanwhile, since a pipe does not always take the 32 KB
+// that a filter may have: a user with a thousand pipes gets 8 KB for each further
+// one (pipe-user-pages-soft, pipe(7)), and the write would wait for ever.
 func exported(filter *libseccomp.ScmpFilter, read, write *os.File) ([]byte, error) {
-	if err := filter.ExportBPF(write); err != nil {
+	var code []byte
+	var readErr error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		code, readErr = io.ReadAll(read)
+	}()
+	err := filter.ExportBPF(write)
+	closed := write.Close()
+	<-done
+	if err != nil {
 		return nil, fmt.Errorf("libseccomp: generate the filter: %w", err)
 	}
-	if err := write.Close(); err != nil {
-		return nil, err
+	if err := errors.Join(closed, readErr); err != nil {
+		return nil, fmt.Errorf("libseccomp: take the filter: %w", err)
 	}
-	return io.ReadAll(read)
+	return code, nil
 }

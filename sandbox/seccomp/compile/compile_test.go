@@ -55,6 +55,10 @@ func tryCompile(t testing.TB, s *specs.LinuxSeccomp) (bpf.Program, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
+	// No larger than what a user with very many pipes gets.
+	if _, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_SETPIPE_SZ, 4096); err != nil {
+		return nil, err
+	}
 	return Spec(s, pipe)
 }
 
