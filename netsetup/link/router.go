@@ -52,7 +52,7 @@ func (g *Space) Router(mtu int, mac [6]byte, addrs []netip.Prefix) error {
 }
 
 func (g *Space) address(l netlink.Link, a netip.Prefix, flags int) error {
-	own := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}, Flags: flags}
+	own := &netlink.Addr{IPNet: ipnet(a), Flags: flags}
 	if err := g.nl.AddrAdd(l, own); err != nil {
 		return fmt.Errorf("give %s the address %s: %w", l.Attrs().Name, a, err)
 	}
@@ -97,23 +97,13 @@ func (g *Space) Outer(name string, addrs []netip.Prefix, next []netip.Addr, mac 
 		return fmt.Errorf("bring up %s: %w", name, err)
 	}
 	for _, a := range addrs {
-		flags := unix.IFA_F_NODAD
 		if shared {
-			if a.Addr().Is4() {
-				if err := g.probe(l, a.Addr()); err != nil {
-					return err
-				}
-			} else {
-				flags = 0
-			}
+			err = g.share(l, a)
+		} else {
+			err = g.address(l, a, unix.IFA_F_NODAD)
 		}
-		if err := g.address(l, a, flags); err != nil {
+		if err != nil {
 			return err
-		}
-		if flags == 0 {
-			if err := g.settled(l, a.Addr()); err != nil {
-				return err
-			}
 		}
 	}
 	for _, a := range next {
@@ -128,6 +118,40 @@ func (g *Space) Outer(name string, addrs []netip.Prefix, next []netip.Addr, mac 
 		}
 	}
 	return nil
+}
+
+// share takes an address on a link that is shared with other machines. The kernel takes the link of a sandbox that has ended
+// away only some time later, so that a sandbox begun again may hear the one before it: whoever answers has to go on doing so.
+func (g *Space) share(l netlink.Link, a netip.Prefix) error {
+	for end := time.Now().Add(takenTime); ; {
+		err := g.takeShared(l, a)
+		if !errors.Is(err, ErrTaken) || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(probeTime / 3)
+	}
+}
+
+// takenTime is how long an address has to be another's to be refused.
+const takenTime = 3 * time.Second
+
+func (g *Space) takeShared(l netlink.Link, a netip.Prefix) error {
+	if a.Addr().Is4() {
+		if err := g.probe(l, a.Addr()); err != nil {
+			return err
+		}
+		return g.address(l, a, unix.IFA_F_NODAD)
+	}
+	if err := g.address(l, a, 0); err != nil {
+		return err
+	}
+	err := g.settled(l, a.Addr())
+	if errors.Is(err, ErrTaken) {
+		if err := g.nl.AddrDel(l, &netlink.Addr{IPNet: ipnet(a)}); err != nil {
+			return fmt.Errorf("take the address %s away from %s: %w", a, l.Attrs().Name, err)
+		}
+	}
+	return err
 }
 
 // ErrTaken means that another machine answers for an address.

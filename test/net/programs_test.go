@@ -162,14 +162,17 @@ process: {cwd: /tmp}
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			cmd := ordinary(need.Jail(t), "-p", profile, "--", "sh", "-c", c.script)
+			// What jail says of the network may come in the middle of a line of the program's.
+			cmd := ordinary(need.Jail(t), "-p", profile, "--", "sh", "-c", "exec 2>&1\n"+c.script)
+			var said bytes.Buffer
+			cmd.Stderr = &said
 			begin := time.Now()
-			out, err := cmd.CombinedOutput()
+			out, err := cmd.Output()
 			if (err != nil) != c.fails || !bytes.Contains(out, []byte(c.want)) {
-				t.Errorf("%v\n%s", err, out)
+				t.Errorf("%v\n%s\n%s", err, out, said.Bytes())
 			}
 			if took := time.Since(begin); c.fails && took > 20*time.Second {
-				t.Errorf("failed only after %v\n%s", took, out)
+				t.Errorf("failed only after %v\n%s\n%s", took, out, said.Bytes())
 			}
 		})
 	}

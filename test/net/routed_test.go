@@ -76,6 +76,22 @@ func TestRootBridge(t *testing.T) {
 	} {
 		refusesRoot(t, `{"mode":"veth","egress":[],`+c.keys+`}`, c.want)
 	}
+	// One that answers no more after a while was a sandbox whose link the kernel had still to take away.
+	for a, flags := range map[string]string{"192.0.2.61/24": "", "2001:db8:5::61/64": "nodad"} {
+		change := func(how string) {
+			t.Helper()
+			if err := onNeighbour(func() error { return shell("ip addr " + how) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change("add " + a + " dev m0 " + flags)
+		again := start(t, "again", `{"mode":"veth","egress":[{"action":"allow","prefix":"192.0.2.9","ports":["80"]},{"action":"allow","prefix":"2001:db8:5::9","ports":["80"]}],"bridge":"lan0","address":["`+a+`"]}`, "tcp 192.0.2.9:80", "tcp [2001:db8:5::9]:80")
+		time.Sleep(time.Second)
+		change("del " + a + " dev m0")
+		if got := again.outcomes(t); !got["tcp 192.0.2.9:80"] && !got["tcp [2001:db8:5::9]:80"] {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
 	cleanHost(t)
 }
 
@@ -162,7 +178,7 @@ func refusesRoot(t *testing.T, network, want string) {
 
 func waitFor(t *testing.T, b *box, file string) {
 	t.Helper()
-	for range 400 {
+	for range 1200 {
 		if _, err := os.Stat(file); err == nil {
 			return
 		}
