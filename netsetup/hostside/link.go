@@ -15,6 +15,7 @@ import (
 
 	"jail/netsetup"
 	"jail/netsetup/firewall"
+	"jail/netsetup/link"
 )
 
 // makeLink makes the way out that a configuration asks for, with one end in a
@@ -76,8 +77,8 @@ func hostSysctl(name, value string) error {
 	return nil
 }
 
-// link finds a link of the host that a configuration names.
-func link(c *netsetup.Config, key, name string) (netlink.Link, error) {
+// hostLink finds a link of the host that a configuration names.
+func hostLink(c *netsetup.Config, key, name string) (netlink.Link, error) {
 	l, err := netlink.LinkByName(name)
 	var gone netlink.LinkNotFoundError
 	if errors.As(err, &gone) {
@@ -91,7 +92,7 @@ func link(c *netsetup.Config, key, name string) (netlink.Link, error) {
 
 // onBridge puts a port on a bridge of the host.
 func onBridge(c *netsetup.Config, netns *os.File) (*netsetup.Uplink, error) {
-	br, err := link(c, "bridge", c.Bridge)
+	br, err := hostLink(c, "bridge", c.Bridge)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func onBridge(c *netsetup.Config, netns *os.File) (*netsetup.Uplink, error) {
 
 // onLink makes a link on top of one of the host's.
 func onLink(c *netsetup.Config, netns *os.File, key, name string, kind func(netlink.LinkAttrs) netlink.Link) (*netsetup.Uplink, error) {
-	parent, err := link(c, key, name)
+	parent, err := hostLink(c, key, name)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func lan(c *netsetup.Config, key string, l netlink.Link) (*netsetup.Uplink, erro
 	if err != nil {
 		return nil, err
 	}
-	have, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	have, err := link.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
@@ -172,7 +173,9 @@ func nextHop(l netlink.Link, p netip.Prefix, have []netlink.Addr) netip.Addr {
 	if p.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	routes, err := netlink.RouteListFiltered(family, &netlink.Route{LinkIndex: l.Attrs().Index}, netlink.RT_FILTER_OIF)
+	routes, err := link.Whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, &netlink.Route{LinkIndex: l.Attrs().Index}, netlink.RT_FILTER_OIF)
+	})
 	if err == nil {
 		for _, r := range routes {
 			ones := 0
@@ -266,7 +269,9 @@ func forwards(name string) bool {
 func defaultLink() (mtu int, six bool) {
 	mtu = 1500
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+		routes, err := link.Whole(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+		})
 		if err != nil || len(routes) == 0 {
 			continue
 		}

@@ -204,7 +204,7 @@ func (g *Space) probe(l netlink.Link, a netip.Addr) error {
 // settled waits until the kernel has looked for an IPv6 address (RFC 4862, section 5.4).
 func (g *Space) settled(l netlink.Link, a netip.Addr) error {
 	for range 60 {
-		addrs, err := g.nl.AddrList(l, netlink.FAMILY_V6)
+		addrs, err := Whole(func() ([]netlink.Addr, error) { return g.nl.AddrList(l, netlink.FAMILY_V6) })
 		if err != nil {
 			return fmt.Errorf("addresses of %s: %w", l.Attrs().Name, err)
 		}
@@ -234,7 +234,7 @@ func (g *Space) Flows() ([]*netlink.ConntrackFlow, error) {
 		}
 		defer h.Close()
 		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-			some, err := h.ConntrackTableList(netlink.ConntrackTable, family)
+			some, err := Whole(func() ([]*netlink.ConntrackFlow, error) { return h.ConntrackTableList(netlink.ConntrackTable, family) })
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,17 @@ import (
 	"jail/netsetup/procfs"
 )
 
+// Whole takes a list from the kernel once more where a change came in between, which leaves it with gaps (NLM_F_DUMP_INTR
+// of linux/netlink.h). It gives the error [netlink.ErrDumpInterrupted] where that goes on.
+func Whole[T any](list func() (T, error)) (all T, err error) {
+	for range 50 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // Space is a network namespace, with a netlink socket in it.
 type Space struct {
 	File *os.File
