@@ -26,9 +26,7 @@ var cniNetworks = map[string]string{
 func cni(t *testing.T) {
 	t.Helper()
 	for _, p := range []string{"bridge", "ptp", "host-local", "tuning"} {
-		if _, err := os.Stat("/usr/lib/cni/" + p); err != nil {
-			t.Fatalf("need the CNI plugin %s: %v (run: make deps)", p, err)
-		}
+		need.File(t, "/usr/lib/cni/"+p)
 	}
 	// The internet knows the way back to the sandboxes' addresses: its default route leads to the host.
 	if err := shell(`mkdir -p /etc/cni/net.d /var/lib/cni && mount -t tmpfs none /etc/cni && mkdir /etc/cni/net.d && mount -t tmpfs none /var/lib/cni`); err != nil {

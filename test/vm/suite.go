@@ -98,10 +98,8 @@ func (h home) compile(only choice) ([]suite, error) {
 	if err := os.MkdirAll(h.stage(), 0o755); err != nil {
 		return nil, err
 	}
-	bench := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(h.stage(), "bench"), "./test/bench/startup")
-	bench.Dir, bench.Stderr, bench.Env = h.tree, os.Stderr, list.Env
-	if err := bench.Run(); err != nil {
-		return nil, fmt.Errorf("compile the benchmark: %w", err)
+	if err := h.compilePrograms(list.Env); err != nil {
+		return nil, err
 	}
 	var suites []suite
 	for dir := range strings.FieldsSeq(string(out)) {
@@ -141,6 +139,27 @@ func (h home) compile(only choice) ([]suite, error) {
 		return nil, fmt.Errorf("no test matches -pkg %v -run %q", only.packages, only.tests)
 	}
 	return suites, nil
+}
+
+// compilePrograms builds what tests run in the guest, which has no compiler.
+func (h home) compilePrograms(env []string) error {
+	programs := map[string][]string{"bench": {"go", "build", "-trimpath", "-buildvcs=false", "-o", "", "./test/bench/startup"}}
+	attackers, err := filepath.Glob(filepath.Join(h.tree, "test/escape/attacks/*.c"))
+	if err != nil {
+		return err
+	}
+	for _, source := range attackers {
+		programs["attack-"+strings.TrimSuffix(filepath.Base(source), ".c")] = []string{"gcc", "-static", "-O1", "-o", "", source}
+	}
+	for name, argv := range programs {
+		argv[slices.Index(argv, "")] = filepath.Join(h.stage(), name)
+		build := exec.Command(argv[0], argv[1:]...)
+		build.Dir, build.Stderr, build.Env = h.tree, os.Stderr, env
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("compile %s for the guest: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // testIn runs suites in one kind of guest, if they have tests for it. It gives the names of those that failed.
@@ -247,22 +266,29 @@ func (h home) runSuite(g *guest, s suite, p pass, tests []string, only choice) (
 // sshFailed is ssh's own exit code, when there is none of the command: ssh(1).
 const sshFailed = 255
 
-// printSkips prints why tests were skipped, each reason once.
+var (
+	speaker = regexp.MustCompile(`^=== (?:RUN|CONT|NAME) +(\S+)`)
+	remark  = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
+	skipped = regexp.MustCompile(`^\s*--- SKIP: (\S+)`)
+)
+
+// printSkips prints why tests were skipped, each reason once: the last remark that the test made.
 func printSkips(out []byte) {
-	lines := strings.Split(string(out), "\n")
+	said := map[string]string{}
 	seen := map[string]int{}
+	var name string
 	var reasons []string
-	for i, line := range lines {
-		if !strings.Contains(line, "--- SKIP: ") || i == 0 {
-			continue
-		}
-		// The reason is printed before the verdict.
-		_, reason, found := strings.Cut(strings.TrimSpace(lines[i-1]), ": ")
-		if !found {
-			reason = strings.TrimSpace(line)
-		}
-		if seen[reason]++; seen[reason] == 1 {
-			reasons = append(reasons, reason)
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimRight(line, "\n")
+		if m := speaker.FindStringSubmatch(line); m != nil {
+			name = m[1]
+		} else if m := remark.FindStringSubmatch(line); m != nil {
+			said[name] = m[1]
+		} else if m := skipped.FindStringSubmatch(line); m != nil {
+			reason := cmp.Or(said[m[1]], m[1])
+			if seen[reason]++; seen[reason] == 1 {
+				reasons = append(reasons, reason)
+			}
 		}
 	}
 	for _, reason := range reasons {
