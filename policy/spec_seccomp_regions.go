@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
 
 // The OCI list of rules has no order: libseccomp sorts what it is given, an
 // unconditional rule swallows every conditional one of the same call whichever
@@ -88,6 +92,28 @@ func (k cutter) minusAll(rs []region, s []region) ([]region, bool) {
 		rs, k.room[i%2] = rest, rest
 	}
 	return rs, true
+}
+
+// within tells whether all of r lies in s.
+func (r *region) within(s *region) bool {
+	for i := range r {
+		if s[i].mask&^r[i].mask != 0 || r[i].bits&s[i].mask != s[i].bits {
+			return false
+		}
+	}
+	return true
+}
+
+// union adds regions to a list, and leaves out those that lie in another.
+func union(list, more []region) []region {
+	for i := range more {
+		if slices.ContainsFunc(list, func(r region) bool { return more[i].within(&r) }) {
+			continue
+		}
+		list = slices.DeleteFunc(list, func(r region) bool { return r.within(&more[i]) })
+		list = append(list, more[i])
+	}
+	return list
 }
 
 // regionsOf gives the regions in which all conditions of args hold, none of

@@ -43,20 +43,24 @@ func (v verdict) cutApart(call int, room *[2][]region) (cutVerdict, error) {
 // cut makes the regions, or gives the place of the line that led to too many.
 func (v verdict) cut(call int, k cutter) (cutVerdict, *Origin) {
 	c := cutVerdict{verdict: v, call: call, regions: make([]region, 0, 16), ends: make([]int, 0, len(v.lines)+1)}
+	// What the lines before answer, as they say it: in fewer regions, and larger ones, than it was cut into.
+	answered := make([]region, 0, len(v.lines))
 	for i := range c.lines {
 		l := &c.lines[i]
-		all, ok := k.regionsOf(l.args)
+		said, ok := k.regionsOf(l.args)
+		all := said
 		if ok {
-			all, ok = k.minusAll(all, c.regions)
+			all, ok = k.minusAll(said, answered)
 		}
 		if !ok || !c.add(all, &l.action, k.limit) {
 			return c, &l.origin
 		}
+		answered = union(answered, said)
 	}
 	if isDefaultAnswer(v.base) {
 		return c, nil
 	}
-	rest, ok := k.minusAll([]region{{}}, c.regions)
+	rest, ok := k.minusAll([]region{{}}, answered)
 	if !ok || !c.add(rest, &c.base, k.limit) {
 		return c, &c.lines[0].origin
 	}

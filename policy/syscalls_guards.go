@@ -1,6 +1,10 @@
 package policy
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // A guard keeps the dangerous part of an otherwise ordinary system call shut.
 // It applies however the call was granted, by its name or through a group; only
@@ -64,11 +68,18 @@ var guards = [...]guard{
 		{args: argIs(1, tiocLinux), answer: guardAnswer(unix.EPERM)},
 	}},
 
-	// Every family has its own code in the kernel, much of it hardly ever run,
-	// and making a socket loads its module. Numbers beyond any that the kernel
-	// has need no answer of their own.
+	// Every family and every protocol has its own code in the kernel, much of it
+	// hardly ever run, and making a socket loads its module. Numbers beyond any
+	// that the kernel has need no answer of their own.
 	{call: "socket", lines: []guardLine{
-		{args: argIs(0, unix.AF_UNIX)}, {args: argIs(0, unix.AF_INET)}, {args: argIs(0, unix.AF_INET6)},
+		{args: argIs(0, unix.AF_UNIX)},
+		// Of what IP carries, TCP, UDP and echo are what programs speak. Raw sockets take a capability, and no module.
+		{args: internet(argMasked(1, socketType, unix.SOCK_RAW))},
+		{args: internet(argMasked(1, uncommonTypes, 0), argMasked(2, low32&^unix.IPPROTO_ICMP, 0))},       // 0 as well, whatever the type means
+		{args: internet(argMasked(1, uncommonTypes, 0), argMasked(2, low32&^mptcpBit, unix.IPPROTO_TCP))}, // IPPROTO_MPTCP as well
+		{args: internet(argMasked(1, uncommonTypes, 0), argIs(2, unix.IPPROTO_UDP))},
+		{args: internet(argMasked(1, uncommonTypes, 0), argIs(2, unix.IPPROTO_ICMPV6))},
+		{args: internet(), answer: guardAnswer(unix.ENOSYS)},                       // SCTP (CVE-2021-23133), DCCP (CVE-2017-6074), L2TP, SMC, UDP-Lite
 		{args: append(argIs(0, unix.AF_NETLINK), argIs(2, unix.NETLINK_ROUTE)...)}, // getifaddrs(3)
 		{args: append(argIs(0, unix.AF_NETLINK), argBelow(2, 32)...), answer: guardAnswer(unix.EPROTONOSUPPORT)},
 		{args: argIs(0, unix.AF_NETLINK), answer: guardAnswer(unix.ENOSYS)},
@@ -81,7 +92,7 @@ var guards = [...]guard{
 	// READ_IMPLIES_EXEC, ADDR_NO_RANDOMIZE and the personalities of other
 	// systems undo what makes memory errors hard to use.
 	{call: "personality", lines: []guardLine{
-		{args: []SyscallArg{{Index: 0, Op: "masked-eq", Value: low32 &^ (perLinux32 | uname26)}}},
+		{args: argMasked(0, low32&^(perLinux32|uname26), 0)},
 		{args: argIs(0, 0xffffffff)}, // asks, changes nothing
 	}, other: guardAnswer(unix.ENOSYS)},
 
@@ -94,6 +105,19 @@ var guards = [...]guard{
 	}},
 }
 
+// The low bits of a socket's type are the type, the others flags (SOCK_TYPE_MASK of linux/net.h). Those with one of the
+// bits uncommonTypes are not SOCK_STREAM, SOCK_DGRAM or SOCK_RAW.
+const (
+	socketType    = 0xf
+	uncommonTypes = 0xc
+	mptcpBit      = unix.IPPROTO_MPTCP ^ unix.IPPROTO_TCP
+)
+
+// internet holds for sockets of both Internet families, which differ in one bit, with more conditions.
+func internet(more ...[]SyscallArg) []SyscallArg {
+	return slices.Concat(append([][]SyscallArg{argMasked(0, low32&^(unix.AF_INET^unix.AF_INET6), unix.AF_INET)}, more...)...)
+}
+
 // From linux/tiocl.h and personality(2); x/sys has neither.
 const (
 	tiocLinux  = 0x541c
@@ -103,16 +127,21 @@ const (
 
 // argIs compares an argument that the kernel takes for an int.
 func argIs(index uint, value uint64) []SyscallArg {
-	return []SyscallArg{{Index: index, Op: "masked-eq", Value: low32, ValueTwo: value}}
+	return argMasked(index, low32, value)
+}
+
+// argMasked compares some bits of an argument.
+func argMasked(index uint, mask, value uint64) []SyscallArg {
+	return []SyscallArg{{Index: index, Op: "masked-eq", Value: mask, ValueTwo: value}}
 }
 
 // argBelow holds for an int from 0 up to limit, which is a power of two.
 func argBelow(index uint, limit uint64) []SyscallArg {
-	return []SyscallArg{{Index: index, Op: "masked-eq", Value: low32 &^ (limit - 1)}}
+	return argMasked(index, low32&^(limit-1), 0)
 }
 
 func flagsClear(flags uint64) []SyscallArg {
-	return []SyscallArg{{Index: 0, Op: "masked-eq", Value: flags}}
+	return argMasked(0, flags, 0)
 }
 
 // findGuard returns the guard of a call, or nil.

@@ -251,6 +251,7 @@ var dangerousCalls = map[string]func() syscall.Errno{
 	"packet":        raw(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_DGRAM, 0),
 	"vsock":         raw(unix.SYS_SOCKET, unix.AF_VSOCK, unix.SOCK_STREAM, 0),
 	"alg":           raw(unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET, 0),
+	"sctp":          raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP),
 	"personality":   raw(unix.SYS_PERSONALITY, 0x0400000), // READ_IMPLIES_EXEC
 }
 
