@@ -333,10 +333,10 @@ func (n *Network) receive(events func(Event)) {
 		var r Reply
 		files, err := Receive(n.control, &r)
 		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET): // reset when what was sent to it is unread
+			done(fmt.Errorf("the network's gateway: it ended before the network was ready%s", n.reap()))
+			return
 		case err != nil:
-			if errors.Is(err, io.EOF) {
-				err = errors.New("it ended before the network was ready")
-			}
 			done(fmt.Errorf("the network's gateway: %w", err))
 			n.reap()
 			return
@@ -359,13 +359,22 @@ func (n *Network) receive(events func(Event)) {
 	}
 }
 
-// reap waits for the end of the gateway.
-func (n *Network) reap() {
+// reap waits for the end of the gateway, and tells of one that was not of its own doing.
+func (n *Network) reap() string {
+	var status unix.WaitStatus
 	for n.child != 0 {
-		if _, err := unix.Wait4(n.child, nil, 0, nil); !errors.Is(err, unix.EINTR) {
-			return
+		_, err := unix.Wait4(n.child, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && status.Signaled():
+			return fmt.Sprintf(" (signal %d: %v)", int(status.Signal()), status.Signal())
+		case err == nil && status.ExitStatus() != 0:
+			return fmt.Sprintf(" (exit code %d)", status.ExitStatus())
 		}
+		break
 	}
+	return ""
 }
 
 // Spaces waits for the sandbox's namespaces: the owner of its network, and the

@@ -53,6 +53,32 @@ func beBroken() error {
 	return Send(control, Reply{Error: "no link could be made"})
 }
 
+// How a gateway ended that said nothing is told: before it has read the first request, and after.
+func TestEndOfTheGatewayIsTold(t *testing.T) {
+	need.UserNamespaces(t)
+	config, err := Parse(`{"mode":"veth"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for script, want := range map[string]string{
+		"kill -9 $$": "it ended before the network was ready (signal 9: killed)",
+		"dd of=/dev/null bs=1M count=1 <&3; kill -9 $$": "it ended before the network was ready (signal 9: killed)",
+		"exit 3": "it ended before the network was ready (exit code 3)",
+	} {
+		n, err := Start(config, Options{Gateway: func() (*os.File, []string, error) {
+			f, err := os.Open("/bin/sh")
+			return f, []string{"sh", "-c", script}, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Ready(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", script, err, want)
+		}
+		n.Close()
+	}
+}
+
 // Namespaces that came before the failure do not make a network: Ready is what a
 // program waits for.
 func TestFailureAfterTheNamespaces(t *testing.T) {
