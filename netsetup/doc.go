@@ -6,13 +6,14 @@
 //
 //	program | S: eth0 -- veth -- G: bridge, TAP | gateway process | host's network
 //
-// [Start] starts a gateway process in a user namespace U1. On threads of their own
-// it makes two network namespaces, both owned by U1: S for the sandbox and G
-// between S and itself. Its other threads stay in the caller's network
-// namespace, where they have the caller's rights and no more; there a userspace
+// [Start] has a process made in a user namespace U1, which makes two network
+// namespaces, both owned by U1: S for the sandbox and G between S and itself. This process
+// makes the links in them (hold.go). With the first packet the other becomes the gateway. It has stayed in the
+// caller's network namespace, where it has the caller's rights and no more; there a userspace
 // TCP/IP stack takes each flow out of the TAP device (or off a packet socket
 // where /dev/net/tun does not open), asks the egress policy, and makes an
-// ordinary connection of its own. The program's user namespace is made below U1
+// ordinary connection of its own. The gateway of a network that is shared, routed or slowed down is begun at once, and makes
+// namespaces and links itself, on threads of their own. The program's user namespace is made below U1
 // by the launcher, so the program has no capability over S: it cannot change an
 // address or a route, open a packet socket or spoof a sender.
 //
@@ -31,7 +32,7 @@
 //
 // # Packages
 //
-// egress decides (pure). firewall writes nftables rules, hostside is the host process. link makes namespaces, veth pairs, bridges and TAP
+// egress decides (pure). rtnl writes netlink requests, frames prepares the descriptors that frames come by. firewall writes nftables rules, hostside is the host process. link makes namespaces, veth pairs, bridges and TAP
 // devices. names is the resolver. gateway is the process: stack, flows,
 // publishing, reports; nothing else imports it, for its TCP/IP stack would cost
 // every start of jail time.

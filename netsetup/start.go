@@ -22,6 +22,9 @@ type Options struct {
 	// Gateway opens the gateway program, to be executed with these arguments. The
 	// file is closed when the program runs.
 	Gateway func() (program *os.File, args []string, err error)
+	// Hold begins the process that becomes the gateway when the first packet comes. Without it, and for networks of other
+	// kinds, the gateway makes the links and is waited for.
+	Hold func(*Hold) (Held, error)
 	// Sandbox is the name of this sandbox, if it has one.
 	Sandbox string
 	// Hostname is the name of the sandbox in its own /etc/hosts.
@@ -46,7 +49,10 @@ type Network struct {
 	entered bool // another supervisor has started it
 	// listeners are the published ports, until they are handed over.
 	listeners []*os.File
-	child     int // the process to wait for: it, or as root the host process; 0 where others may need it longer
+	held      Held
+	mu        sync.Mutex
+	uplink    *os.File // of a network whose gateway is not there yet
+	child     int      // the process to wait for: it, or as root the host process; 0 where others may need it longer
 	spaces    chan struct{}
 	ready     chan struct{}
 	at        *Attached
@@ -129,14 +135,18 @@ func Start(c *Config, o Options) (*Network, error) {
 
 // begin makes the gateway process, or finds the one that is there.
 func (n *Network) begin(c *Config, o Options, setup *Setup) error {
-	if os.Geteuid() == 0 {
+	hold := o.Hold != nil && c.holdable()
+	if os.Geteuid() == 0 || hold {
 		var err error
 		if n.listeners, err = setup.listenFirst(); err != nil {
 			return err
 		}
 		defer closeAll(n.listeners)
 	}
-	if c.Name == "" {
+	switch {
+	case hold:
+		return n.hold(o, setup)
+	case c.Name == "":
 		return n.spawn(o, setup)
 	}
 	return n.enterOrSpawn(c, o, setup)
@@ -329,19 +339,38 @@ func (n *Network) receive(events func(Event)) {
 		}
 		close(n.ready)
 	}
+	// late tells why there is no gateway when the program runs already. Its network is there and leads nowhere.
+	late := func(err error) {
+		if !waiting && events != nil {
+			events(Event{Time: time.Now(), Kind: "notice", Why: "there is no gateway, and nothing leaves the sandbox: " + err.Error()})
+		}
+	}
 	for {
 		var r Reply
 		files, err := Receive(n.control, &r)
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET): // reset when what was sent to it is unread
-			done(fmt.Errorf("the network's gateway: it ended before the network was ready%s", n.reap()))
+			err = errors.New("it ended before the network was ready" + n.reap())
+			if n.held != nil && n.held.Failure() != nil {
+				err = n.held.Failure()
+				late(err)
+			}
+			done(fmt.Errorf("the network's gateway: %w", err))
 			return
 		case err != nil:
+			n.end()
 			done(fmt.Errorf("the network's gateway: %w", err))
 			n.reap()
 			return
 		case r.Error != "":
+			late(errors.New(r.Error))
 			done(errors.New(r.Error))
+		case r.Spaces && len(files) == 5 && n.at == nil && n.held != nil:
+			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: n.Plan}
+			close(n.spaces)
+			done(n.linked(files))
+		case r.Ready != nil && n.held != nil:
+			n.took()
 		case r.Spaces && len(files) == 2 && n.at == nil && waiting:
 			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: n.Plan}
 			close(n.spaces)
@@ -361,18 +390,21 @@ func (n *Network) receive(events func(Event)) {
 
 // reap waits for the end of the gateway, and tells of one that was not of its own doing.
 func (n *Network) reap() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var status unix.WaitStatus
 	for n.child != 0 {
 		_, err := unix.Wait4(n.child, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
+		if errors.Is(err, unix.EINTR) {
 			continue
+		}
+		n.child = 0
+		switch {
 		case err == nil && status.Signaled():
 			return fmt.Sprintf(" (signal %d: %v)", int(status.Signal()), status.Signal())
 		case err == nil && status.ExitStatus() != 0:
 			return fmt.Sprintf(" (exit code %d)", status.ExitStatus())
 		}
-		break
 	}
 	return ""
 }
@@ -408,6 +440,7 @@ func (n *Network) Close() {
 		if <-n.spawned; n.control == nil {
 			return
 		}
+		n.dismiss()
 		// Shut down rather than closed, so that receive can see it end.
 		down := errors.New("no descriptor")
 		if raw, err := n.control.SyscallConn(); err == nil {

@@ -25,6 +25,9 @@ import (
 //	Request{resolvers} + the host's ->
 //	(closes)                           takes the sandbox's link away; with the last one, ends
 //
+// Where the gateway comes with the first packet (hold.go) the process that it will be sends spaces with three descriptors
+// more, the way out and a routing socket in either namespace, and the gateway's ready is the sign that it has taken over.
+//
 // Another supervisor comes into a named network over its door (shared.go):
 //
 //	attach as above, on a new pair
@@ -64,6 +67,8 @@ type Setup struct {
 	Listening []ListenAt `json:"listening,omitempty"`
 	// Opened is set when it has done so.
 	Opened bool `json:"opened,omitempty"`
+	// Linked is set when the links are made already, and UplinkFD is where frames come by.
+	Linked bool `json:"linked,omitempty"`
 }
 
 // ListenAt is an open port: an entry of publish, by number, at an address.

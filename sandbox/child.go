@@ -146,6 +146,11 @@ func interpret(p *process) {
 			reap(a[0], a[1], a[2], a[3], shared)
 		case opExit:
 			exit(a[0])
+		case opGoOn:
+			if shared.failed != 0 {
+				exit(125)
+			}
+			continue
 		case opFork:
 			if p.forked == 0 {
 				next := p.next

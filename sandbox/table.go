@@ -30,6 +30,7 @@ const (
 	opPass                 // args: slot, number of the next rows to pass over when the slot's call did not fail
 	opReap                 // args: slot of the program's pid, event descriptor, terminal descriptor or -1, shared status
 	opExit                 // args: exit code
+	opGoOn                 // ends the process if one that it has made and waited for has failed
 )
 
 // An arg is an argument of a call: a plain value or the result of an earlier call.

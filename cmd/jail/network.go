@@ -71,7 +71,7 @@ func (a *app) startNetwork(b *sandbox.Bundle, host *policy.Host) (*network, erro
 	}
 	n.at, err = netsetup.Start(config, netsetup.Options{
 		Gateway: a.gateway(host), Sandbox: b.Spec.Annotations[annotationName], Hostname: b.Spec.Hostname,
-		Events: n.event, Stderr: os.Stderr, Lock: lockFolder(host),
+		Events: n.event, Stderr: os.Stderr, Lock: lockFolder(host), Hold: hold,
 	})
 	if err != nil {
 		return nil, withHint(err)
@@ -96,6 +96,15 @@ func (a *app) gateway(host *policy.Host) func() (*os.File, []string, error) {
 			return nil, err
 		})
 	}
+}
+
+// hold begins the process that becomes a network's gateway.
+func hold(h *netsetup.Hold) (netsetup.Held, error) {
+	held, err := (*sandbox.NetworkHolder)(h).Start()
+	if err != nil {
+		return nil, err
+	}
+	return held, nil
 }
 
 // lockFolder is where starts in named networks wait for each other: nowhere without a home.

@@ -50,6 +50,7 @@ type device struct {
 	// members gives the hardware address behind an address, and the check of
 	// every frame's sender.
 	members atomic.Pointer[map[netip.Addr]tcpip.LinkAddress]
+	busy    atomic.Bool // a frame is being dealt with
 	spoofed atomic.Uint64
 	dropped atomic.Uint64
 	done    chan struct{}
@@ -112,15 +113,22 @@ func (d *device) SetOnCloseAction(func()) {}
 // ParseHeader implements stack.LinkEndpoint; frames are parsed where they are read.
 func (d *device) ParseHeader(*stack.PacketBuffer) bool { return true }
 
-// Attach implements stack.LinkEndpoint.
+// Attach implements stack.LinkEndpoint. No frame is taken before serve: some may have been waiting for long, and what
+// answers them must be there first.
 func (d *device) Attach(disp stack.NetworkDispatcher) {
 	d.mu.Lock()
-	first := d.disp == nil && disp != nil
 	d.disp = disp
 	d.mu.Unlock()
-	if first {
-		go d.read()
-	}
+}
+
+// serve begins to take frames.
+func (d *device) serve() { go d.read() }
+
+// idle tells that no frame waits or is being dealt with.
+func (d *device) idle() bool {
+	waiting := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(waiting, 0)
+	return !d.busy.Load() && (err != nil || n == 0)
 }
 
 // AddHeader implements stack.LinkEndpoint.
@@ -221,6 +229,8 @@ func (d *device) read() {
 	view := buffer.NewViewSize(frameLen)
 	var spill [ethernetLen + 64]byte // the largest frames exceed a view by their headers
 	err = rc.Read(func(uintptr) bool {
+		d.busy.Store(true)
+		defer d.busy.Store(false)
 		for {
 			n, e := readv(d.fd, vnet[:], view.AsSlice(), spill[:])
 			if e == unix.EINTR {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -21,6 +22,7 @@ import (
 	"jail/netsetup"
 	"jail/netsetup/egress"
 	"jail/netsetup/link"
+	"jail/netsetup/procfs"
 )
 
 // gateway serves the members of one network: one sandbox, or those that share a name.
@@ -116,7 +118,11 @@ func (g *gateway) attach(s *netsetup.Setup, files []*os.File, out *sender) (*mem
 	if err := m.listen(s, files); err != nil {
 		return fail(err)
 	}
-	if err := g.connectMember(m, s.Group, out); err != nil {
+	connect := func() error { return g.connectMember(m, s.Group, out) }
+	if s.Linked {
+		connect = func() error { return g.takeUplink(m) }
+	}
+	if err := connect(); err != nil {
 		return fail(err)
 	}
 	m.servePublished()
@@ -205,6 +211,9 @@ func (g *gateway) connectMember(m *member, group int, out *sender) error {
 	if err != nil {
 		return err
 	}
+	if m.netns, err = spaceOf(procfs.Path("self/fd/" + strconv.Itoa(int(m.space.File.Fd())))); err != nil {
+		return fmt.Errorf("look at the network namespace: %w", err)
+	}
 	p := m.plan
 	pair := link.Pair{
 		Outer: m.outer, MAC: p.MAC, GatewayMAC: p.GatewayMAC, MTU: p.MTU,
@@ -268,6 +277,25 @@ func (g *gateway) uplink(m *member) error {
 	default:
 		return err
 	}
+	return g.serveUplink(u)
+}
+
+// takeUplink serves a sandbox whose links are made already.
+func (g *gateway) takeUplink(m *member) (err error) {
+	if m.netns, err = spaceOf(procfs.Path("self/fd/" + strconv.Itoa(netsetup.SpaceFD))); err == nil {
+		err = unix.Close(netsetup.SpaceFD)
+	}
+	if err != nil {
+		return fmt.Errorf("take over the network namespace: %w", err)
+	}
+	if err := unix.SetNonblock(netsetup.UplinkFD, true); err != nil {
+		return fmt.Errorf("take over the way out: %w", err)
+	}
+	return g.serveUplink(&link.Uplink{FD: netsetup.UplinkFD})
+}
+
+// serveUplink makes the stack, which takes no packet yet.
+func (g *gateway) serveUplink(u *link.Uplink) (err error) {
 	g.device = newDevice(u, g.plan.MTU, g.plan.GatewayMAC)
 	g.tellDevice()
 	if g.stack, err = newStack(g.device, g.plan); err != nil {

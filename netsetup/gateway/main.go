@@ -36,7 +36,7 @@ func Main() int {
 		fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d is no control socket: %v\nthis program is started by jail, not by hand\n", controlFD, err)
 		return 125
 	}
-	s := &server{speed: processors, ended: make(chan struct{})}
+	s := &server{speed: processors, attached: make(chan struct{}), ended: make(chan struct{})}
 	if slices.Contains(os.Args[1:], netsetup.RoutedArg) {
 		if s.host, err = socketAt(netsetup.HostFD); err != nil {
 			fmt.Fprintf(os.Stderr, "jail net-gateway: descriptor %d leads to no host process: %v\n", netsetup.HostFD, err)
@@ -77,6 +77,9 @@ type server struct {
 	mu    sync.Mutex
 	g     *gateway
 	conns int
+	// attached is closed when the first member is, or cannot be.
+	attached chan struct{}
+	first    sync.Once
 	// confined is set once the first member is connected.
 	confined bool
 	// ended is closed when the last connection is; from then on nobody gets in.
@@ -103,6 +106,10 @@ func (s *server) enter(c *net.UnixConn, welcome bool) bool {
 
 // serveDoor lets other supervisors into a named network, and lookers-on into any.
 func (s *server) serveDoor(door *net.UnixConn, shared bool) {
+	select {
+	case <-s.attached: // a looker-on may be what this process was begun for
+	case <-s.ended:
+	}
 	for {
 		var req netsetup.Request
 		files, err := netsetup.Receive(door, &req)
@@ -136,6 +143,7 @@ func (s *server) leave(m *member) {
 		return
 	}
 	if m != nil {
+		m.tellLast()
 		m.close() // its ports are free when this process is; the links go with it, and sooner than by name
 	}
 	close(s.ended)
@@ -171,6 +179,7 @@ func (s *server) serve(c *net.UnixConn, out *sender) {
 }
 
 func (s *server) attach(files []*os.File, out *sender) (*member, error) {
+	defer s.first.Do(func() { close(s.attached) })
 	setup := &netsetup.Setup{}
 	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(files[0], 0, maxSetup), maxSetup))
 	if err == nil {
@@ -201,6 +210,9 @@ func (s *server) attach(files []*os.File, out *sender) (*member, error) {
 			return nil, err
 		}
 		s.confined = true
+		if s.g.device != nil {
+			s.g.device.serve()
+		}
 	}
 	ready := &netsetup.Ready{PID: os.Getpid(), Way: s.g.way}
 	if s.g.shared {

@@ -20,7 +20,8 @@ type member struct {
 	plan   *netsetup.Plan
 	policy *egress.Policy
 	leases egress.Leases
-	space  *link.Space
+	space  *link.Space // nil when its links were made already
+	netns  spaceID     // its network namespace
 	outer  string
 
 	resolver *names.Resolver
@@ -102,8 +103,9 @@ func (m *member) refused(proto egress.Proto, from uint16, f egress.Flow, v egres
 
 // reports holds what was reported, for each is reported once.
 type reports struct {
-	mu   sync.Mutex
-	seen map[reportKey]struct{}
+	underway atomic.Int32
+	mu       sync.Mutex
+	seen     map[reportKey]struct{}
 	// send carries an event to the supervisor.
 	send func(netsetup.Event)
 }
@@ -123,6 +125,8 @@ const maxReports = 1024
 func (m *member) report(e netsetup.Event, whose func() string) {
 	k := reportKey{e.Kind, e.Proto, e.Name, e.Why, e.Addr, e.Port}
 	r := &m.reports
+	r.underway.Add(1)
+	defer r.underway.Add(-1)
 	r.mu.Lock()
 	if r.seen == nil {
 		r.seen = map[reportKey]struct{}{}
@@ -145,6 +149,17 @@ func (m *member) report(e netsetup.Event, whose func() string) {
 	}
 	e.Time, e.Sandbox = time.Now(), m.name
 	send(e)
+}
+
+// lastPatience bounds the wait for what is to be told at the end: somewhat more than the search for a program.
+const lastPatience = whosePatience + 50*time.Millisecond
+
+// tellLast waits until what the program has sent before its end is dealt with, so that it is reported if it is refused.
+func (m *member) tellLast() {
+	until := time.Now().Add(lastPatience)
+	for m.g.device != nil && (!m.g.device.idle() || m.reports.underway.Load() > 0) && time.Now().Before(until) {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (m *member) close() {

@@ -29,29 +29,12 @@ var tables = map[egress.Proto][]string{
 // whose finds the program that has a socket on a port inside. Empty when it cannot be
 // told: it is gone already, or the packet came from no socket of a process.
 func (m *member) whose(proto egress.Proto, port uint16) string {
-	if m.space == nil || port == 0 {
-		return ""
-	}
-	inodes := map[string]bool{}
-	var own unix.Stat_t
-	err := m.space.Do(func() error {
-		for _, t := range tables[proto] {
-			text, err := os.ReadFile(procfs.Path("thread-self/net/" + t))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			socketsOn(string(text), port, inodes)
-		}
-		return unix.Fstat(int(m.space.File.Fd()), &own)
-	})
-	if err != nil || len(inodes) == 0 {
+	if m.netns == (spaceID{}) || port == 0 {
 		return ""
 	}
 	until := time.Now().Add(whosePatience)
 	processes, _ := os.ReadDir(procfs.Path(""))
+	var inodes map[string]bool
 	for _, p := range processes {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
@@ -59,9 +42,14 @@ func (m *member) whose(proto egress.Proto, port uint16) string {
 		if time.Now().After(until) {
 			return ""
 		}
-		var st unix.Stat_t
-		if unix.Stat(procfs.Path(p.Name()+"/ns/net"), &st) != nil || st.Ino != own.Ino || st.Dev != own.Dev {
+		if id, err := spaceOf(procfs.Path(p.Name() + "/ns/net")); err != nil || id != m.netns {
 			continue
+		}
+		if inodes == nil {
+			// The same for every process of the namespace.
+			if inodes = socketsOf(p.Name(), proto, port); inodes == nil {
+				continue
+			}
 		}
 		if holds(procfs.Path(p.Name()+"/fd"), inodes) {
 			comm, _ := os.ReadFile(procfs.Path(p.Name() + "/comm"))
@@ -69,6 +57,31 @@ func (m *member) whose(proto egress.Proto, port uint16) string {
 		}
 	}
 	return ""
+}
+
+// spaceID tells one network namespace from another: namespaces(7).
+type spaceID struct{ dev, ino uint64 }
+
+func spaceOf(path string) (spaceID, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return spaceID{st.Dev, st.Ino}, err
+}
+
+// socketsOf finds the sockets on a port of the network namespace that a process is in; nil when it has ended.
+func socketsOf(pid string, proto egress.Proto, port uint16) map[string]bool {
+	inodes := map[string]bool{}
+	for _, t := range tables[proto] {
+		text, err := os.ReadFile(procfs.Path(pid + "/net/" + t))
+		if errors.Is(err, fs.ErrNotExist) && t[len(t)-1] == '6' {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil
+		}
+		socketsOn(string(text), port, inodes)
+	}
+	return inodes
 }
 
 // socketsOn adds the inodes of a table's sockets that are bound to a port.

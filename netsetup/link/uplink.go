@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"jail/netsetup/frames"
 )
 
 // Uplink is the descriptor through which the gateway process takes frames, each
@@ -60,16 +62,7 @@ func setupTAP(fd int) error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fmt.Errorf("make the TAP device: %w", err)
 	}
-	offload := unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
-	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offload); err != nil {
-		return fmt.Errorf("turn on the TAP device's offloads: %w", err)
-	}
-	// It goes with its namespace, which the kernel takes down on its own time. Without this it goes with its descriptor,
-	// and whoever waits for the end of this process waits for that: unregister_netdevice, 12 to 20 ms.
-	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
-		return fmt.Errorf("let the TAP device go with its namespace: %w", err)
-	}
-	return nil
+	return frames.TAP(fd, nil)
 }
 
 // OpenSocket binds a packet socket to a link of the namespace.
@@ -85,7 +78,7 @@ func (g *Space) OpenSocket(name string) (*Uplink, error) {
 		if err != nil {
 			return fmt.Errorf("packet socket: %w", err)
 		}
-		if err := setupSocket(fd, l.Attrs().Index); err != nil {
+		if err := frames.Socket(fd, l.Attrs().Index, nil); err != nil {
 			unix.Close(fd)
 			return fmt.Errorf("packet socket on %s: %w", name, err)
 		}
@@ -93,18 +86,6 @@ func (g *Space) OpenSocket(name string) (*Uplink, error) {
 		return nil
 	})
 	return u, err
-}
-
-func setupSocket(fd, index int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
-		return fmt.Errorf("virtio headers: %w", err)
-	}
-	// As large as net.core.rmem_max lets it be.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 8<<20)
-	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
-	all := uint16(unix.ETH_P_ALL)
-	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8, Ifindex: index})
 }
 
 // Bridge makes the gateway's bridge.

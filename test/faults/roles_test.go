@@ -30,14 +30,14 @@ func roleOf(maker string, flags uint64) string {
 	switch {
 	case maker == supervisor && flags&0xff == 0: // no signal at its end
 		return watcher
+	case maker == supervisor && flags&unix.CLONE_NEWUSER != 0 && flags&unix.CLONE_NEWPID == 0:
+		return gateway // before it is a program, too
 	case maker == supervisor && flags&unix.CLONE_PIDFD == 0 && flags&unix.CLONE_NEWPID == 0:
 		return joiner
 	case maker == supervisor && flags&unix.CLONE_PIDFD == 0, maker == joiner:
 		return pid1
 	case maker == pid1:
 		return program
-	case maker == supervisor && flags&unix.CLONE_NEWUSER != 0:
-		return gateway
 	case maker == supervisor && flags&0xff == uint64(unix.SIGCHLD):
 		return compiler
 	}

@@ -29,7 +29,7 @@ func TestJailConfinedGateway(t *testing.T) {
 		{"a named network's", "  name: confined\n", fmt.Sprintf("%016x", 1<<unix.CAP_SYS_ADMIN|1<<unix.CAP_NET_ADMIN)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cmd := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")+c.more), "--", "sh", "-c", "echo up; read line || true")
+			cmd := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")+c.more), "--", "sh", "-c", "getent hosts good.test >/dev/null; echo up; read line || true")
 			hold, err := cmd.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -86,6 +86,73 @@ func TestJailConfinedGateway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Until a packet comes there is no gateway: the process that becomes it has one thread, one capability, and no descriptor
+// but those that the gateway will have.
+func TestJailWaitingGateway(t *testing.T) {
+	world(t)
+	cmd := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")), "--", "sh", "-c", "echo up; read line; getent hosts good.test >/dev/null && echo asked; read line || true")
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "up\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	var waiting string
+	for child := range strings.FieldsSeq(allChildren(t, cmd.Process.Pid)) {
+		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); string(comm) == waitingName {
+			waiting = "/proc/" + child
+		}
+	}
+	status, err := os.ReadFile(waiting + "/status")
+	if err != nil {
+		t.Fatalf("no process waits to become the gateway: %v", err)
+	}
+	chroot := fmt.Sprintf("%016x", 1<<unix.CAP_SYS_CHROOT)
+	for _, want := range []string{"Threads:\t1", "CapEff:\t" + chroot, "CapPrm:\t" + chroot, "CapAmb:\t" + chroot} {
+		if !strings.Contains(string(status), "\n"+want+"\n") {
+			t.Errorf("it has no %q:\n%s", want, status)
+		}
+	}
+	if fds, err := filepath.Glob(waiting + "/fd/*"); err != nil || len(fds) != 9 {
+		t.Errorf("its descriptors are %q, %v; want 0 to 7, and the program", fds, err)
+	}
+	if _, err := hold.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := lines.ReadString('\n'); line != "asked\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	if proc := gatewayOf(t, cmd.Process.Pid); proc != waiting {
+		t.Errorf("the gateway is %s, and %s waited", proc, waiting)
+	}
+	hold.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	gone(t)
+}
+
+// What a program sends last is refused and reported, although there was no gateway before it and the program is gone
+// before there is one.
+func TestJailLastPacket(t *testing.T) {
+	world(t)
+	out, err := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")), "--", "bash", "-c", "echo >/dev/udp/203.0.113.99/99").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "udp to 203.0.113.99, port 99, is refused") {
+		t.Errorf("%v: %s", err, out)
+	}
+	gone(t)
 }
 
 // gatewayOf finds the gateway that a jail has started, as its folder in /proc.

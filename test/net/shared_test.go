@@ -182,7 +182,7 @@ func gone(t *testing.T) {
 	}
 }
 
-// gateways are the gateway processes in this network namespace, which is the test's own.
+// gateways are the gateway processes in this network namespace, which is the test's own, and those that wait to become one.
 func gateways() []string {
 	own, _ := os.Readlink("/proc/thread-self/ns/net")
 	proc, _ := filepath.Glob("/proc/[0-9]*")
@@ -191,12 +191,16 @@ func gateways() []string {
 		exe, _ := os.Readlink(p + "/exe")
 		ns, _ := os.Readlink(p + "/ns/net")
 		inMemory, inFile := strings.HasPrefix(exe, "/memfd:jail-net-gateway"), strings.HasPrefix(filepath.Base(exe), "jail-net-gateway-")
-		if (inMemory || inFile) && ns == own && !isHostProcess(p) {
+		comm, _ := os.ReadFile(p + "/comm")
+		if (inMemory || inFile || string(comm) == waitingName) && ns == own && !isHostProcess(p) {
 			left = append(left, p)
 		}
 	}
 	return left
 }
+
+// waitingName is what the process is called that becomes a gateway when the first packet comes.
+const waitingName = "jail-network\n"
 
 // isHostProcess tells apart the process that starts a gateway as root.
 func isHostProcess(proc string) bool {
