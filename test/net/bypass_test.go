@@ -286,7 +286,7 @@ func TestPublish(t *testing.T) {
 	flag := filepath.Join(t.TempDir(), "dial")
 	t.Setenv("JAIL_DIAL", flag)
 	go func() {
-		for range 300 {
+		for range 2400 {
 			if _, err := os.Stat(flag); err == nil {
 				break
 			}

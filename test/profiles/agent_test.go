@@ -65,9 +65,6 @@ func TestAgents(t *testing.T) {
 	} {
 		t.Run(c.profile, func(t *testing.T) {
 			t.Parallel()
-			for _, p := range []string{"git", "curl", "make", "gcc"} {
-				need.Program(t, p)
-			}
 			want := slices.Clone(work)
 			for _, host := range append(slices.Clone(c.hosts), "packages.npmjs.org") {
 				want = append(want, "reach "+host)
@@ -137,6 +134,9 @@ func managed(said string) []string {
 // checkout makes a repository with code, secrets and editors' settings in it.
 func checkout(t *testing.T) *user {
 	t.Helper()
+	for _, p := range []string{"git", "curl", "make", "gcc"} {
+		need.Program(t, p)
+	}
 	u := newUser(t)
 	for name, text := range map[string]string{
 		"hello.c": hello, "Makefile": "hello: hello.c\n\tgcc -o $@ $^ -lm\ntest: hello\n\t./hello | grep -q 1.5\n", "agent.sh": agentScript,
