@@ -17,7 +17,7 @@ import (
 // host hands out.
 var cniNetworks = map[string]string{
 	"cnibridge": `{"cniVersion": "1.0.0", "name": "cnibridge", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true,
-		"ipam": {"type": "host-local", "ranges": [[{"subnet": "192.0.2.128/28"}], [{"subnet": "2001:db8:7::/64"}]]}}, {"type": "tuning", "sysctl": {"net.core.somaxconn": "100"}}]}`,
+		"ipam": {"type": "host-local", "ranges": [[{"subnet": "192.0.2.128/28"}], [{"subnet": "2001:db8:7::/64"}]]}}, {"type": "tuning", "sysctl": {"net.ipv4.tcp_keepalive_time": "100"}}]}`,
 	"cniptp": `{"cniVersion": "1.0.0", "name": "cniptp", "plugins": [{"type": "ptp",
 		"ipam": {"type": "host-local", "ranges": [[{"subnet": "192.0.2.160/28"}], [{"subnet": "2001:db8:8::/64"}]], "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}`,
 }
