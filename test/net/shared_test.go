@@ -112,7 +112,7 @@ func serving(t *testing.T, name, network string) (b *box, stop func()) {
 	t.Helper()
 	flag := filepath.Join(t.TempDir(), name)
 	b = start(t, name, network, "listen "+flag)
-	for range 400 {
+	for range 2400 {
 		if _, err := os.Stat(flag + ".up"); err == nil {
 			return b, func() {
 				if err := os.WriteFile(flag+".stop", nil, 0o600); err != nil {
