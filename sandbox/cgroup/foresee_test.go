@@ -1,12 +1,16 @@
 package cgroup
 
 import (
+	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"jail/test/need"
 )
 
 // Foresee names the way and what it lacks, and makes nothing.
@@ -37,6 +41,39 @@ func TestForesee(t *testing.T) {
 	empty := tree(t, map[string]string{"proc/self/mountinfo": sysfsLine, "proc/self/cgroup": "0::/\n"})
 	if way, lacks, err := Foresee(res, Options{Root: empty}); err != nil || way != "" || len(lacks) == 0 {
 		t.Errorf("without any cgroup: %q, %v, %v", way, lacks, err)
+	}
+}
+
+// A manager that has ended and left its sockets behind is none, and the limits are refused as without one.
+func TestManagerThatHasEnded(t *testing.T) {
+	need.OrdinaryUser(t)
+	files := map[string]string{"proc/self/mountinfo": sysfsLine + unifiedLine, "proc/self/cgroup": "0::/box\n", "run/systemd/system/.keep": ""}
+	group(files, "", "", "memory pids", "memory pids", "1\n")
+	root := tree(t, files)
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/own")
+	sockets := filepath.Join(root, "run/user/own")
+	if err := os.MkdirAll(sockets+"/systemd", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"systemd/private", "bus"} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(sockets, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		_ = l.Close()
+	}
+	res := &specs.LinuxResources{Memory: memoryLimit(64 << 20)}
+	if way, _, err := Foresee(res, Options{Root: root}); err != nil || !strings.Contains(way, "scope") {
+		t.Fatalf("the sockets are not taken for a manager's: %q, %v", way, err)
+	}
+	g, err := Open(res, Options{Root: root, Name: "left"})
+	if g != nil || err == nil || !strings.Contains(err.Error(), "no systemd manager of user") || !strings.Contains(err.Error(), "memory.max") {
+		t.Errorf("%v, %v", g, err)
+	}
+	g, err = Open(res, Options{Root: root, Name: "left", Enforcement: Prefer})
+	if err != nil || g.Way() != None || len(g.Warnings()) != 1 || !strings.Contains(g.Warnings()[0].Error(), "no systemd manager of user") {
+		t.Errorf("preferred: %+v, %v", g, err)
 	}
 }
 

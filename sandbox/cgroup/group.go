@@ -116,6 +116,10 @@ func (w *work) open() (*Group, error) {
 			break
 		}
 		g, refused, err := w.build(r)
+		if errors.Is(err, errNoManager) {
+			w.manager = nil
+			continue
+		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", r, err))
 			continue
@@ -126,7 +130,7 @@ func (w *work) open() (*Group, error) {
 		g.warnings = refused
 		return g, nil
 	}
-	refusals := w.explain(routes, failed)
+	refusals := w.explain(w.routes(need, w.options.Way), failed)
 	if prefer || len(need) == 0 {
 		return &Group{way: None, text: "no cgroup", file: -1, warnings: refusals}, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,8 +71,14 @@ func askForScope(addresses []string, q scopeRequest) (string, error) {
 			break
 		}
 	}
+	if !slices.ContainsFunc(errs, func(err error) bool { return !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) }) {
+		return "", errors.Join(append(errs, errNoManager)...)
+	}
 	return "", errors.Join(errs...)
 }
+
+// errNoManager says that of a manager nothing but its sockets is left, as when the folder they are in was busy at its end.
+var errNoManager = errors.New("no systemd manager listens")
 
 var errNoAuth = errors.New("the connection was not authenticated")
 
