@@ -268,11 +268,11 @@ const sshFailed = 255
 
 var (
 	speaker = regexp.MustCompile(`^=== (?:RUN|CONT|NAME) +(\S+)`)
-	remark  = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
+	remark  = regexp.MustCompile(`^(?:\s+\S+\.go:\d+: | {8,})(\S.*)`)
 	skipped = regexp.MustCompile(`^\s*--- SKIP: (\S+)`)
 )
 
-// printSkips prints why tests were skipped, each reason once: the last remark that the test made.
+// printSkips prints why tests were skipped, each reason once: the last line that the test said.
 func printSkips(out []byte) {
 	said := map[string]string{}
 	seen := map[string]int{}
@@ -282,13 +282,13 @@ func printSkips(out []byte) {
 		line = strings.TrimRight(line, "\n")
 		if m := speaker.FindStringSubmatch(line); m != nil {
 			name = m[1]
-		} else if m := remark.FindStringSubmatch(line); m != nil {
-			said[name] = m[1]
 		} else if m := skipped.FindStringSubmatch(line); m != nil {
 			reason := cmp.Or(said[m[1]], m[1])
 			if seen[reason]++; seen[reason] == 1 {
 				reasons = append(reasons, reason)
 			}
+		} else if m := remark.FindStringSubmatch(line); m != nil {
+			said[name] = m[1]
 		}
 	}
 	for _, reason := range reasons {
