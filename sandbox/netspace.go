@@ -83,7 +83,8 @@ func (n *NetworkHolder) Start() (*HeldNetwork, error) {
 	a := held.asm
 	a.shared = allot[report](&a.memory)
 	held.lost6 = allot[int32](&a.memory)
-	a.rows = a.table(256)
+	begun := a.table(288)
+	a.rows = begun
 	// Sources above every number that is given out.
 	var sources []int
 	defer func() {
@@ -99,7 +100,9 @@ func (n *NetworkHolder) Start() (*HeldNetwork, error) {
 		sources = append(sources, fd)
 	}
 	n.lower(held, sources)
-	a.rows = append(a.table(len(a.rows)), a.rows...)
+	if unsafe.SliceData(a.rows) != unsafe.SliceData(begun) { // there were more rows than that
+		a.rows = append(a.table(len(a.rows)), a.rows...)
+	}
 	p := a.processes(2, a.rows, a.shared)
 	undo, err := a.keepToItself()
 	var failed *callError
