@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,7 @@ import (
 
 // A network of the sandbox's own, whose packets the gateway itself takes, does not wait for the gateway. A process that is
 // no program yet makes the namespaces and waits (sandbox.NetworkHolder); this process makes the links, by routing sockets
-// that it is handed; and the first packet has the other become the gateway. Until then packets wait where the gateway will
+// that it is handed; and the first packet has the other become the gateway, or a tenth of a second. Until then packets wait where the gateway will
 // take them, and nothing else leads out: the rules are the gateway.
 
 // Hold describes that process; the fields are those of sandbox.NetworkHolder.
@@ -26,7 +27,7 @@ type Hold struct {
 	Control              int
 	Message              string
 	Wake                 []int
-	AtOnce               bool
+	Wait                 time.Duration
 	UID, GID             int
 	Device               string
 	Inner, Inner6, Outer [][2]string
@@ -49,6 +50,14 @@ const (
 	UplinkFD = 6
 	SpaceFD  = 7
 )
+
+// firstPacket is how long the gateway waits for the first packet. A command that ends sooner has none; for one that goes on
+// it comes up meanwhile.
+const firstPacket = 100 * time.Millisecond
+
+// slowStart is when namespaces and links have taken so much longer than they do that many must want the processors. A gateway could
+// then take longer to come up than a program waits for an answer, and so the program waits for the gateway.
+const slowStart = 60 * time.Millisecond
 
 // holdable reports whether a network's links are always the same few. Others are made by the gateway.
 func (c *Config) holdable() bool { return c.Name == "" && !c.Routed() && c.Bandwidth == nil }
@@ -77,8 +86,16 @@ func (n *Network) hold(o Options, setup *Setup) error {
 	}
 	files := []*os.File{control}
 	defer func() { closeAll(files) }()
-	if n.held, err = holdNetwork(o, setup, control, &files); err != nil {
+	door, err := doorFiles("")
+	if err != nil {
 		n.control.Close()
+		return err
+	}
+	files = append(files, door[0])
+	n.knock = door[1]
+	if n.held, err = holdNetwork(o, setup, control, door, &files); err != nil {
+		n.control.Close()
+		n.knock.Close()
 		return fmt.Errorf("start the network's gateway: %w", err)
 	}
 	n.pid = n.held.PID()
@@ -87,12 +104,7 @@ func (n *Network) hold(o Options, setup *Setup) error {
 }
 
 // holdNetwork begins the process. Descriptors that are to be closed afterwards are added to files.
-func holdNetwork(o Options, setup *Setup, control *os.File, files *[]*os.File) (Held, error) {
-	door, err := doorFiles("")
-	if err != nil {
-		return nil, err
-	}
-	*files = append(*files, door...)
+func holdNetwork(o Options, setup *Setup, control *os.File, door []*os.File, files *[]*os.File) (Held, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -107,12 +119,16 @@ func holdNetwork(o Options, setup *Setup, control *os.File, files *[]*os.File) (
 	if o.Stderr != nil {
 		stderr = o.Stderr
 	}
+	wait := firstPacket
+	if len(setup.Config.Publish) > 0 {
+		wait = 0
+	}
 	group := strconv.Itoa(setup.Group)
 	eth := "ipv6/conf/default/" // what eth0 will begin with
 	return o.Hold(&Hold{
 		Program: program, Args: args,
 		Files:   []*os.File{null, null, stderr, control, door[0], door[1], null, null},
-		Control: 3, Message: `{"spaces":true}`, Wake: []int{DoorFD}, AtOnce: len(setup.Config.Publish) > 0,
+		Control: 3, Message: `{"spaces":true}`, Wake: []int{DoorFD}, Wait: wait,
 		UID: os.Getuid(), GID: os.Getgid(), Device: tapName,
 		// Failing to widen these is no loss of protection: see link.configure.
 		Inner: [][2]string{{"ipv4/ping_group_range", group + " " + group}, {"ipv4/ip_unprivileged_port_start", "0"}},
@@ -183,16 +199,22 @@ func eth0(b *rtnl.Batch, own, gateway netip.Addr, mac []byte) {
 	b.Route(inside, netip.PrefixFrom(all, 0), gateway, own, "route everything over eth0")
 }
 
-// linked ends the wait for the network, once its links are there or cannot be.
-func (n *Network) linked(files []*os.File) error {
+// linked makes the links, and tells whether the gateway is to be waited for, which it then has begin.
+func (n *Network) linked(files []*os.File) (wait bool, err error) {
+	defer n.knock.Close()
 	if err := n.link(files[2:]); err != nil {
 		files[2].Close()
-		return err
+		return false, err
 	}
 	n.mu.Lock()
 	n.uplink = files[2]
 	n.mu.Unlock()
-	return nil
+	if time.Since(n.begun) < slowStart {
+		return false, nil
+	}
+	// A request without an operation: it wakes the process, and the gateway passes it over.
+	_, err = unix.Write(int(n.knock.Fd()), []byte("{}"))
+	return true, err
 }
 
 // took is called when the gateway is there: the way out is its own from now on.

@@ -50,6 +50,8 @@ type Network struct {
 	// listeners are the published ports, until they are handed over.
 	listeners []*os.File
 	held      Held
+	begun     time.Time
+	knock     *os.File // the other end of its door, until the links are made
 	mu        sync.Mutex
 	uplink    *os.File // of a network whose gateway is not there yet
 	child     int      // the process to wait for: it, or as root the host process; 0 where others may need it longer
@@ -92,7 +94,7 @@ func Start(c *Config, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Plan: plan, spaces: make(chan struct{}), ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
+	n := &Network{begun: time.Now(), Plan: plan, spaces: make(chan struct{}), ready: make(chan struct{}), spawned: make(chan struct{}), done: make(chan struct{})}
 	setup := &Setup{Config: *c, Plan: plan, Sandbox: o.Sandbox, Group: os.Getgid(), Program: program}
 	if plan.CallerIsRoot {
 		setup.Group = 0
@@ -368,9 +370,12 @@ func (n *Network) receive(events func(Event)) {
 		case r.Spaces && len(files) == 5 && n.at == nil && n.held != nil:
 			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: n.Plan}
 			close(n.spaces)
-			done(n.linked(files))
+			if wait, err := n.linked(files); !wait || err != nil {
+				done(err)
+			}
 		case r.Ready != nil && n.held != nil:
 			n.took()
+			done(nil)
 		case r.Spaces && len(files) == 2 && n.at == nil && waiting:
 			n.at = &Attached{UserNS: files[0], NetNS: files[1], Plan: n.Plan}
 			close(n.spaces)

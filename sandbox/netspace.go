@@ -7,13 +7,14 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // NetworkHolder describes a process that makes a sandbox's network namespace, one more between it and the host, and the
-// descriptor that packets leave the second by. It then waits for the first packet, and becomes the program that takes them.
+// descriptor that packets leave the second by. It then waits for the first packet, for a while, and becomes the program that takes them.
 // Until then it is no program, and costs a start what the kernel takes for the namespaces.
 type NetworkHolder struct {
 	// Program is what it becomes, Args its command line.
@@ -29,8 +30,8 @@ type NetworkHolder struct {
 	Message string
 	// Wake are numbers of others among them where a message makes it become the program, too.
 	Wake []int
-	// AtOnce has it not wait at all.
-	AtOnce bool
+	// Wait is how long it waits at most; 0 is not at all.
+	Wait time.Duration
 	// UID and GID are what the caller's own are in the user namespace.
 	UID, GID int
 	// Device is the name of the TAP device. Where none can be had, the way out is a packet socket, not bound yet.
@@ -158,13 +159,14 @@ func (n *NetworkHolder) lower(held *HeldNetwork, sources []int) {
 	a.op(unix.SYS_PRCTL, val(unix.PR_CAP_AMBIENT), val(ambientRaise), val(n.Keep), val(0), val(0))
 
 	step("wait for the network's first packet")
-	if !n.AtOnce {
+	if n.Wait > 0 {
+		wait := unix.NsecToTimespec(n.Wait.Nanoseconds())
 		polls := []unix.PollFd{{Fd: int32(uplink), Events: unix.POLLIN}, {Fd: int32(n.Control), Events: unix.POLLRDHUP}}
 		for _, fd := range n.Wake {
 			polls = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
 		a.op(unix.SYS_PPOLL, a.bytes(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(polls))), len(polls)*int(unsafe.Sizeof(polls[0])))),
-			val(len(polls)), val(0), val(0), val(0)).tolerate(unix.EINTR)
+			val(len(polls)), ptr(a, &wait), val(0), val(0)).tolerate(unix.EINTR)
 	}
 
 	step("start the network's gateway")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func holder(t *testing.T, script string, inner6 ...[2]string) (*HeldNetwork, int
 	defer null.Close()
 	n := &NetworkHolder{
 		Program: shell, Args: []string{"sh", "-c", script}, Files: []*os.File{null, theirs, os.Stderr, theirs, null, null}, Control: 3, Message: "here",
-		UID: os.Getuid(), GID: os.Getgid(), Device: "out0", Keep: unix.CAP_SYS_CHROOT, Slack: 1_000_000,
+		Wait: time.Hour, UID: os.Getuid(), GID: os.Getgid(), Device: "out0", Keep: unix.CAP_SYS_CHROOT, Slack: 1_000_000,
 		Inner6: inner6, Outer: [][2]string{{"no/such/setting", "1"}},
 	}
 	held, err := n.Start()
