@@ -213,8 +213,10 @@ func (n *Network) linked(files []*os.File) (wait bool, err error) {
 		return false, nil
 	}
 	// A request without an operation: it wakes the process, and the gateway passes it over.
-	_, err = unix.Write(int(n.knock.Fd()), []byte("{}"))
-	return true, err
+	if _, err := unix.Write(int(n.knock.Fd()), []byte("{}")); err != nil {
+		return true, fmt.Errorf("begin the network's gateway: write: %w", err)
+	}
+	return true, nil
 }
 
 // took is called when the gateway is there: the way out is its own from now on.
