@@ -278,7 +278,7 @@ func (m makeRuleset) lower(a *assembler) {
 		}
 	}
 	if a.terminal.slot { // made already, on a devpts that is the host's
-		a.allow(a.terminal, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE|deviceRights)
+		a.allow(a.terminal, (unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE|deviceRights)&m.policy.Handled)
 	}
 }
 
