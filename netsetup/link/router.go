@@ -201,6 +201,10 @@ func (g *Space) probe(l netlink.Link, a netip.Addr) error {
 	})
 }
 
+// settleTime is for the kernel's own search, which takes a second and waits for its turn behind every network that is
+// being taken down.
+const settleTime = 20 * time.Second
+
 // settled waits until the kernel has looked for an IPv6 address (RFC 4862, section 5.4).
 func (g *Space) settled(l netlink.Link, a netip.Addr) error {
 	for range 60 {
@@ -219,7 +223,6 @@ func (g *Space) settled(l netlink.Link, a netip.Addr) error {
 				return nil
 			}
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	return fmt.Errorf("%s: the kernel does not say whether another machine has it", a)
 }
