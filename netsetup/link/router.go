@@ -207,7 +207,7 @@ const settleTime = 20 * time.Second
 
 // settled waits until the kernel has looked for an IPv6 address (RFC 4862, section 5.4).
 func (g *Space) settled(l netlink.Link, a netip.Addr) error {
-	for range 60 {
+	for end := time.Now().Add(settleTime); time.Now().Before(end); time.Sleep(probeTime / 6) {
 		addrs, err := Whole(func() ([]netlink.Addr, error) { return g.nl.AddrList(l, netlink.FAMILY_V6) })
 		if err != nil {
 			return fmt.Errorf("addresses of %s: %w", l.Attrs().Name, err)
