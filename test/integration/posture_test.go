@@ -97,7 +97,7 @@ func closesDangerousCalls(t *testing.T) {
 			p.want = "EAFNOSUPPORT" // what a kernel without the family says
 		case "personality":
 			p.want, p.holdsBefore = "ENOSYS", false // docs/profile-reference.md, guarded calls
-		case "mount", "umount2", "pivot_root":
+		case "mount", "umount2", "pivot_root", "sctp":
 			p.want = "ENOSYS"
 		case "clone3", "open_tree", "move_mount", "fsopen", "mount_setattr":
 			p.want = "ENOSYS" // so that programs fall back to what can be filtered
