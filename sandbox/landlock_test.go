@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -179,5 +180,27 @@ func TestLandlockRulesFollowTheMounts(t *testing.T) {
 	}
 	for path, rights := range got {
 		t.Errorf("%s: rights %#x, want no rule", path, rights)
+	}
+}
+
+// Linux before 6.10 knows no right to control devices, and refuses a rule that names it: the sandbox's own terminal has one.
+func TestLandlockOnATerminalFitsTheKernel(t *testing.T) {
+	for _, handled := range []uint64{readRights | makeRights | writeRights, readRights | makeRights | writeRights | deviceRights} {
+		a := &assembler{terminal: arg{v: 3, slot: true}}
+		makeRuleset{policy: landlockPolicy{Handled: handled}}.lower(a)
+		rules := 0
+		for _, c := range a.rows {
+			if c.nr != unix.SYS_LANDLOCK_ADD_RULE {
+				continue
+			}
+			rules++
+			rights := (**(**landlockPathBeneath)(unsafe.Pointer(&c.args[2]))).rights
+			if rights == 0 || rights&^handled != 0 {
+				t.Errorf("the kernel handles %#x and is asked for %#x", handled, rights)
+			}
+		}
+		if rules != 1 {
+			t.Errorf("%d rules, want that of the terminal", rules)
+		}
 	}
 }
