@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -75,25 +76,13 @@ const (
 // hold begins such a network.
 func (n *Network) hold(o Options, setup *Setup) error {
 	setup.Linked = true
-	mem, err := setup.memfd()
+	given, err := n.handOver(setup)
 	if err != nil {
 		return err
 	}
-	defer mem.Close()
-	control, err := n.controlPair(mem)
-	if err != nil {
-		return err
-	}
-	files := []*os.File{control}
-	defer func() { closeAll(files) }()
-	door, err := doorFiles("")
-	if err != nil {
-		n.control.Close()
-		return err
-	}
-	files = append(files, door[0])
-	n.knock = door[1]
-	if n.held, err = holdNetwork(o, setup, control, door, &files); err != nil {
+	defer closeAll(given[:2])
+	n.knock = given[2]
+	if n.held, err = holdNetwork(o, setup, given); err != nil {
 		n.control.Close()
 		n.knock.Close()
 		return fmt.Errorf("start the network's gateway: %w", err)
@@ -103,18 +92,18 @@ func (n *Network) hold(o Options, setup *Setup) error {
 	return nil
 }
 
-// holdNetwork begins the process. Descriptors that are to be closed afterwards are added to files.
-func holdNetwork(o Options, setup *Setup, control *os.File, door []*os.File, files *[]*os.File) (Held, error) {
+// holdNetwork begins the process with what the gateway is given.
+func holdNetwork(o Options, setup *Setup, given []*os.File) (Held, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
+	defer null.Close()
 	program, args, err := o.Gateway()
 	if err != nil {
-		null.Close()
 		return nil, err
 	}
-	*files = append(*files, null, program)
+	defer program.Close()
 	stderr := null
 	if o.Stderr != nil {
 		stderr = o.Stderr
@@ -127,7 +116,7 @@ func holdNetwork(o Options, setup *Setup, control *os.File, door []*os.File, fil
 	eth := "ipv6/conf/default/" // what eth0 will begin with
 	return o.Hold(&Hold{
 		Program: program, Args: args,
-		Files:   []*os.File{null, null, stderr, control, door[0], door[1], null, null},
+		Files:   slices.Concat([]*os.File{null, null, stderr}, given, []*os.File{null, null}),
 		Control: 3, Message: `{"spaces":true}`, Wake: []int{DoorFD}, Wait: wait,
 		UID: os.Getuid(), GID: os.Getgid(), Device: tapName,
 		// Failing to widen these is no loss of protection: see link.configure.

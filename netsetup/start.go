@@ -186,25 +186,33 @@ func (n *Network) controlPair(setup *os.File) (theirs *os.File, err error) {
 	return theirs, nil
 }
 
-// spawn starts the gateway process in a user namespace of its own.
-func (n *Network) spawn(o Options, setup *Setup) error {
+// handOver makes what a gateway is given: its end of the control socket, with the setup in the first request, and both ends of its door.
+func (n *Network) handOver(setup *Setup) (files []*os.File, err error) {
 	mem, err := setup.memfd()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer mem.Close()
 	control, err := n.controlPair(mem)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	files := []*os.File{control}
-	defer func() { closeAll(files) }()
-	more, err := doorFiles(setup.Config.Name)
+	door, err := doorFiles(setup.Config.Name)
 	if err != nil {
 		n.control.Close()
+		control.Close()
+		return nil, err
+	}
+	return append([]*os.File{control}, door...), nil
+}
+
+// spawn starts the gateway process in a user namespace of its own.
+func (n *Network) spawn(o Options, setup *Setup) error {
+	files, err := n.handOver(setup)
+	if err != nil {
 		return err
 	}
-	files = append(files, more...)
+	defer closeAll(files)
 	if setup.Config.Name != "" {
 		o.Stderr = nil
 	}
@@ -330,6 +338,7 @@ func UserNamespace(c *Config) *syscall.SysProcAttr {
 // receive reads what the gateway says until it is gone.
 func (n *Network) receive(events func(Event)) {
 	defer close(n.done)
+	defer func() { _ = n.knock.Close() }() // where no links were made
 	waiting := true
 	done := func(err error) {
 		if !waiting {
