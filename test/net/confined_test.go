@@ -3,6 +3,7 @@ package net_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -29,22 +30,7 @@ func TestJailConfinedGateway(t *testing.T) {
 		{"a named network's", "  name: confined\n", fmt.Sprintf("%016x", 1<<unix.CAP_SYS_ADMIN|1<<unix.CAP_NET_ADMIN)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cmd := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")+c.more), "--", "sh", "-c", "getent hosts good.test >/dev/null; echo up; read line || true")
-			hold, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd.Stderr = os.Stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-				t.Fatalf("%q, %v", line, err)
-			}
+			cmd, hold, _ := up(t, writeProfile(t, egress("")+c.more), "getent hosts good.test >/dev/null; echo up; read line || true")
 			proc := gatewayOf(t, cmd.Process.Pid)
 			if root, err := os.Readlink(proc + "/root"); err != nil || root != "/proc" {
 				t.Errorf("its root is %q, %v", root, err)
@@ -88,6 +74,29 @@ func TestJailConfinedGateway(t *testing.T) {
 	}
 }
 
+// up starts a script that says so when it is up, and then waits for lines from hold.
+func up(t *testing.T, profile, script string) (cmd *exec.Cmd, hold io.WriteCloser, lines *bufio.Reader) {
+	t.Helper()
+	cmd = ordinary(need.Jail(t), "-p", profile, "--", "sh", "-c", script)
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines = bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "up\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return cmd, hold, lines
+}
+
 // Until a packet comes there is no gateway: the process that becomes it has one thread, one capability, and no descriptor
 // but those that the gateway will have.
 func TestJailWaitingGateway(t *testing.T) {
@@ -102,23 +111,7 @@ func TestJailWaitingGateway(t *testing.T) {
 
 func lookAtWaiting(t *testing.T) (seen bool) {
 	t.Helper()
-	cmd := ordinary(need.Jail(t), "-p", writeProfile(t, egress("")), "--", "sh", "-c", "echo up; read line; getent hosts good.test >/dev/null && echo asked; read line || true")
-	hold, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(out)
-	if line, err := lines.ReadString('\n'); line != "up\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
+	cmd, hold, lines := up(t, writeProfile(t, egress("")), "echo up; read line; getent hosts good.test >/dev/null && echo asked; read line || true")
 	var waiting string
 	for child := range strings.FieldsSeq(allChildren(t, cmd.Process.Pid)) {
 		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); string(comm) == waitingName {

@@ -178,14 +178,10 @@ func refusesRoot(t *testing.T, network, want string) {
 
 func waitFor(t *testing.T, b *box, file string) {
 	t.Helper()
-	for range 1200 {
-		if _, err := os.Stat(file); err == nil {
-			return
-		}
-		time.Sleep(25 * time.Millisecond)
+	if !appears(file, 30*time.Second) {
+		b.kill()
+		t.Fatalf("nothing serves: %s", b.out.String())
 	}
-	b.kill()
-	t.Fatalf("nothing serves: %s", b.out.String())
 }
 
 // forwarding lets the host forward packets, as a server that runs containers does.

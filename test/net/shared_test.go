@@ -112,19 +112,25 @@ func serving(t *testing.T, name, network string) (b *box, stop func()) {
 	t.Helper()
 	flag := filepath.Join(t.TempDir(), name)
 	b = start(t, name, network, "listen "+flag)
-	for range 2400 {
-		if _, err := os.Stat(flag + ".up"); err == nil {
-			return b, func() {
-				if err := os.WriteFile(flag+".stop", nil, 0o600); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		time.Sleep(25 * time.Millisecond)
+	if !appears(flag+".up", time.Minute) {
+		b.kill()
+		t.Fatalf("%s does not serve: %s", name, b.out.String())
 	}
-	b.kill()
-	t.Fatalf("%s does not serve: %s", name, b.out.String())
-	return nil, nil
+	return b, func() {
+		if err := os.WriteFile(flag+".stop", nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// appears waits for a file.
+func appears(file string, within time.Duration) bool {
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+		if _, err := os.Stat(file); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 const allowGood = `{"action":"allow","host":"good.test","ports":["80"]}`
