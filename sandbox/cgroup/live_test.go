@@ -127,6 +127,9 @@ func killAtRandom(t *testing.T, times int, o order, within time.Duration) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	// One whose jail died just before the manager was asked stays as long as the manager may take to answer, and
+	// half as long again (awaitScope).
+	deadline = time.Now().Add(2 * scopePatience)
 	for time.Now().Before(deadline) && len(watchers(t)) > 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
