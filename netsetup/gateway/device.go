@@ -26,6 +26,9 @@ const (
 	// smallFrame is copied out of the large view it was read into, which then
 	// serves again: a large view must not be held by a small packet.
 	smallFrame = 16 << 10
+	// maxGSO is what the stack fits into a frame beside headers, and segmentLen what it then fills with bytes of TCP.
+	maxGSO     = 65535 - 128
+	segmentLen = maxGSO - header.TCPTotalHeaderMaximumSize - 1
 )
 
 // Flags and types of struct virtio_net_hdr.
@@ -89,8 +92,8 @@ func (d *device) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
 
-// GSOMaxSize implements stack.GSOEndpoint: what fits into a frame beside headers.
-func (d *device) GSOMaxSize() uint32 { return 65535 - 128 }
+// GSOMaxSize implements stack.GSOEndpoint.
+func (d *device) GSOMaxSize() uint32 { return maxGSO }
 
 // SupportedGSO implements stack.GSOEndpoint.
 func (d *device) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }

@@ -25,9 +25,9 @@ type relay struct {
 	conn *net.TCPConn
 	// out and in count the sandbox's bytes.
 	out, in *atomic.Uint64
-	// work runs one direction; moved is told of bytes that came in.
+	// work runs one direction.
 	work   func(func())
-	moved  func(int)
+	pace   pace // of what comes in
 	broken atomic.Bool
 	few    [fewBytes]byte
 }
@@ -108,6 +108,7 @@ func (r *relay) inward(rc syscall.RawConn) {
 	entry, writable := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	r.wq.EventRegister(&entry)
 	defer r.wq.EventUnregister(&entry)
+	defer r.pace.end()
 	src := &socketReader{few: r.few[:]}
 	for {
 		var end tcpip.Error
@@ -123,7 +124,7 @@ func (r *relay) inward(rc syscall.RawConn) {
 				var n int64
 				n, end = r.ep.Write(src, tcpip.WriteOptions{})
 				r.in.Add(uint64(n))
-				r.moved(int(n))
+				r.pace.moved(int(n))
 				if end != nil || src.end != nil {
 					return true
 				}
@@ -176,8 +177,8 @@ func (w *socketWriter) Write(b []byte) (int, error) {
 	return done, w.err
 }
 
-// maxChunk is the most that is taken from a socket at a time.
-const maxChunk = 256 << 10
+// maxChunk is the most that is taken from a socket at a time: whole segments, lest each chunk end in a small one.
+const maxChunk = 4 * segmentLen
 
 // socketReader reads from a non-blocking socket into the stack's buffers. The stack wants just as many bytes as Len
 // says, and makes its buffers for them: so it is asked first how many there are, and a trickle holds no large buffers.

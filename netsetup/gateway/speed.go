@@ -24,6 +24,7 @@ type speed struct {
 	on    atomic.Bool // all of them are in use
 	mu    sync.Mutex
 	timer *time.Timer
+	fast  atomic.Int32 // flows with a fastBuffer
 }
 
 func newSpeed() *speed {
@@ -64,4 +65,52 @@ func (s *speed) end() {
 	} else if much {
 		s.timer = time.AfterFunc(period, s.end)
 	}
+}
+
+// What a flow that brings much in may have under way to the sandbox. As much as any other would stop it whenever the
+// sandbox's program has no processor (figures: docs/speed.md). maxFast flows have it, which bounds the memory that
+// readers can hold by becoming slow.
+const (
+	fastBuffer = 1 << 20
+	maxFast    = 16
+)
+
+// A pace is how fast one flow brings bytes in.
+type pace struct {
+	speed *speed
+	// resize sets what the flow may have under way.
+	resize func(size int64)
+	bytes  int
+	since  time.Time
+	fast   bool
+}
+
+// moved is told of bytes that came in.
+func (p *pace) moved(n int) {
+	p.speed.add(n)
+	if p.bytes += n; p.bytes < bulk {
+		return
+	}
+	now := time.Now()
+	p.set(now.Sub(p.since) < period)
+	p.bytes, p.since = 0, now
+}
+
+// end gives back what a fast flow has.
+func (p *pace) end() { p.set(false) }
+
+func (p *pace) set(fast bool) {
+	switch {
+	case fast == p.fast:
+		return
+	case !fast:
+		p.speed.fast.Add(-1)
+		p.resize(sendBuffer)
+	case p.speed.fast.Add(1) > maxFast:
+		p.speed.fast.Add(-1)
+		return
+	default:
+		p.resize(fastBuffer)
+	}
+	p.fast = fast
 }

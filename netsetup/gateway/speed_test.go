@@ -57,3 +57,44 @@ func TestWorkers(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// TestPace: some flows that bring in much have more under way, until they slow down or end.
+func TestPace(t *testing.T) {
+	s := newSpeed()
+	defer runtime.GOMAXPROCS(s.all)
+	sizes := make([]int64, maxFast+2)
+	paces := make([]*pace, len(sizes))
+	for i := range paces {
+		paces[i] = &pace{speed: s, resize: func(size int64) { sizes[i] = size }}
+		paces[i].moved(bulk)
+		if sizes[i] != 0 {
+			t.Fatalf("a flow has %d before it is known to be fast", sizes[i])
+		}
+	}
+	for i, p := range paces {
+		p.since = time.Now()
+		p.moved(bulk)
+		if fast := sizes[i] == fastBuffer; fast != (i < maxFast) {
+			t.Errorf("flow %d has %d", i, sizes[i])
+		}
+	}
+	paces[0].since = time.Now().Add(-2 * period)
+	paces[0].moved(bulk)
+	if sizes[0] != sendBuffer {
+		t.Errorf("a flow that slowed down has %d", sizes[0])
+	}
+	paces[1].end()
+	for i, p := range paces[maxFast:] {
+		p.since = time.Now()
+		p.moved(bulk)
+		if sizes[maxFast+i] != fastBuffer {
+			t.Errorf("flow %d has %d when there was room again", maxFast+i, sizes[maxFast+i])
+		}
+	}
+	for _, p := range paces {
+		p.end()
+	}
+	if n := s.fast.Load(); n != 0 {
+		t.Errorf("%d fast flows when all have ended", n)
+	}
+}

@@ -86,7 +86,11 @@ func (g *gateway) connect(r *tcp.ForwarderRequest, o original) {
 func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.TCPConn) {
 	ep.SocketOptions().SetDelayOption(false)
 	ep.SocketOptions().SetKeepAlive(true)
-	r := &relay{ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in, work: m.g.workers.run, moved: m.g.speed.add}
+	resize := func(size int64) { ep.SocketOptions().SetSendBufferSize(size, true) }
+	r := &relay{
+		ep: ep, wq: wq, conn: conn, out: &f.out, in: &f.in,
+		work: m.g.workers.run, pace: pace{speed: m.g.speed, resize: resize},
+	}
 	f.stop = r.abort
 	if !m.flows.add(f) {
 		return
