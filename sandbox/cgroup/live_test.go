@@ -129,7 +129,7 @@ func killAtRandom(t *testing.T, times int, o order, within time.Duration) {
 	}
 	// One whose jail died just before the manager was asked stays as long as the manager may take to answer, and
 	// half as long again (awaitScope).
-	deadline = time.Now().Add(2 * scopePatience)
+	deadline = time.Now().Add(3 * scopePatience)
 	for time.Now().Before(deadline) && len(watchers(t)) > 0 {
 		time.Sleep(10 * time.Millisecond)
 	}

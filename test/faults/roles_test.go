@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"debug/gosym"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -102,9 +103,12 @@ func (s symbols) callers(tid int, info syscallInfo) (names []string) {
 	return names
 }
 
-// ofRuntime tells whether a system call is made by Go's runtime or by C code, and not by a package that jail's code
-// calls.
+// ofRuntime tells whether a system call is made by Go's runtime, by C code, or by a library while it is initialized, and
+// not by a package that jail's code calls.
 func ofRuntime(callers []string) bool {
+	if i := slices.Index(callers, "runtime.doInit1"); i > 0 {
+		return !strings.HasPrefix(callers[i-1], "jail/")
+	}
 	return len(callers) > 0 && (callers[0] == "C" || strings.HasPrefix(callers[0], "runtime.") || strings.HasPrefix(callers[0], "internal/runtime/"))
 }
 
