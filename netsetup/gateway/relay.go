@@ -29,12 +29,13 @@ type relay struct {
 	work   func(func())
 	pace   pace // of what comes in
 	broken atomic.Bool
-	few    [fewBytes]byte
 }
 
 // fewBytes is how much is taken from a socket without a look at how much there is. A question and its answer, one after
 // the other, seldom are more.
 const fewBytes = 2 << 10
+
+var fewBuffers = sync.Pool{New: func() any { return new([fewBytes]byte) }}
 
 func (r *relay) run() {
 	rc, err := r.conn.SyscallConn()
@@ -109,7 +110,9 @@ func (r *relay) inward(rc syscall.RawConn) {
 	r.wq.EventRegister(&entry)
 	defer r.wq.EventUnregister(&entry)
 	defer r.pace.end()
-	src := &socketReader{few: r.few[:]}
+	few := fewBuffers.Get().(*[fewBytes]byte)
+	defer fewBuffers.Put(few)
+	src := &socketReader{few: few[:]}
 	for {
 		var end tcpip.Error
 		err := rc.Read(func(fd uintptr) bool {
