@@ -215,13 +215,15 @@ stty "$(cat before)"
 	}
 }
 
-// supervisors finds jail by the mark on its command line.
+// supervisors finds jail by the mark on its command line. Its forks have that too, and names of their own: the one that
+// puts the terminal back must live on.
 func supervisors(t *testing.T, mark string) []int {
 	t.Helper()
 	var all []int
 	for _, pid := range marked(mark) {
 		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if name, _, _ := strings.Cut(string(args), "\x00"); filepath.Base(name) == "jail" {
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if name, _, _ := strings.Cut(string(args), "\x00"); filepath.Base(name) == "jail" && string(comm) == "jail\n" {
 			all = append(all, pid)
 		}
 	}
