@@ -6,11 +6,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"jail/netsetup/eth0"
 	"jail/netsetup/frames"
 	"jail/netsetup/rtnl"
 )
@@ -112,18 +112,12 @@ func holdNetwork(o Options, setup *Setup, given []*os.File) (Held, error) {
 	if len(setup.Config.Publish) > 0 {
 		wait = 0
 	}
-	group := strconv.Itoa(setup.Group)
-	eth := "ipv6/conf/default/" // what eth0 will begin with
 	return o.Hold(&Hold{
 		Program: program, Args: args,
 		Files:   slices.Concat([]*os.File{null, null, stderr}, given, []*os.File{null, null}),
 		Control: 3, Message: `{"spaces":true}`, Wake: []int{DoorFD}, Wait: wait,
 		UID: os.Getuid(), GID: os.Getgid(), Device: tapName,
-		// Failing to widen these is no loss of protection: see link.configure.
-		Inner: [][2]string{{"ipv4/ping_group_range", group + " " + group}, {"ipv4/ip_unprivileged_port_start", "0"}},
-		// Without an address of its own making (IN6_ADDR_GEN_MODE_NONE), nothing to detect duplicates of and no router
-		// to look for.
-		Inner6: [][2]string{{eth + "addr_gen_mode", "1"}, {eth + "accept_ra", "0"}, {eth + "accept_dad", "0"}, {eth + "router_solicitations", "0"}, {eth + "accept_redirects", "0"}},
+		Inner: eth0.Settings(setup.Group), Inner6: eth0.Settings6("default"),
 		// Nothing there has an address.
 		Outer: [][2]string{{"ipv6/conf/all/disable_ipv6", "1"}, {"ipv6/conf/default/disable_ipv6", "1"}},
 		Keep:  unix.CAP_SYS_CHROOT, Slack: timerSlack,
@@ -150,7 +144,7 @@ func (n *Network) link(files []*os.File) error {
 		b.Set(rtnl.Link{Name: tapName, MTU: p.MTU, Bridge: bridge}, "bring up "+tapName)
 		out.Bridge = bridge
 	}
-	b.Veth(out, rtnl.Link{Index: inside, Name: "eth0", MTU: p.MTU, MAC: p.MAC[:], Space: int(n.at.NetNS.Fd())}, "make the veth pair")
+	b.Veth(out, rtnl.Link{Index: inside, Name: eth0.Name, MTU: p.MTU, MAC: p.MAC[:], Space: int(n.at.NetNS.Fd())}, "make the veth pair")
 	if err := b.Send(routesOutside); err != nil {
 		hint := ""
 		if errors.Is(err, unix.EOPNOTSUPP) {
@@ -167,25 +161,11 @@ func (n *Network) link(files []*os.File) error {
 	b = rtnl.Batch{}
 	b.Set(rtnl.Link{Index: loopback}, "bring up the loopback")
 	b.Set(rtnl.Link{Index: inside}, "bring up eth0")
-	eth0(&b, p.Addr4, p.Gateway4, p.GatewayMAC[:])
+	eth0.Configure(&b, inside, p.Addr4, p.Gateway4, netip.Prefix{}, p.GatewayMAC[:])
 	if !n.held.Lost6() {
-		eth0(&b, p.Addr6, p.Gateway6, p.GatewayMAC[:])
+		eth0.Configure(&b, inside, p.Addr6, p.Gateway6, netip.Prefix{}, p.GatewayMAC[:])
 	}
 	return b.Send(routesInside)
-}
-
-// eth0 configures one family. The neighbour is written down, so that neither side waits for ARP; there is no link-local address and no route to a subnet, so
-// that every packet reaches the gateway, which answers for it at once.
-func eth0(b *rtnl.Batch, own, gateway netip.Addr, mac []byte) {
-	bits := own.BitLen()
-	b.Address(inside, netip.PrefixFrom(own, bits), "give eth0 the address "+own.String())
-	b.Neighbour(inside, gateway, mac, "write down the neighbour "+gateway.String())
-	b.Route(inside, netip.PrefixFrom(gateway, bits), netip.Addr{}, own, "route "+gateway.String()+" over eth0")
-	all := netip.IPv4Unspecified()
-	if own.Is6() {
-		all = netip.IPv6Unspecified()
-	}
-	b.Route(inside, netip.PrefixFrom(all, 0), gateway, own, "route everything over eth0")
 }
 
 // linked makes the links, and tells whether the gateway is to be waited for, which it then has begin.

@@ -1,6 +1,6 @@
 package gateway
 
-import "jail/netsetup/link"
+import "jail/netsetup/eth0"
 
 // limit puts the profile's bandwidth on the member's link: what comes in is queued
 // on the gateway's end, what goes out on the sandbox's, which the program has no
@@ -17,5 +17,5 @@ func (m *member) limit() error {
 	if err := m.g.space.Shape(m.outer, b.Down, delay); err != nil {
 		return err
 	}
-	return m.space.Shape(link.Inner, b.Up, delay)
+	return m.space.Shape(eth0.Name, b.Up, delay)
 }
