@@ -223,12 +223,12 @@ func words(file string) []string {
 	return strings.Fields(text)
 }
 
-// A mount is what matters of a line of mountinfo (proc_pid_mountinfo(5)).
+// A mount is what matters of a line of mountinfo (proc_pid_mountinfo(5)), of one of cgroups.
 type mount struct{ root, point, kind, super string }
 
 func parseMount(line string) (mount, bool) {
 	before, after, ok := strings.Cut(line, " - ")
-	if !ok {
+	if !ok || !strings.HasPrefix(after, "cgroup") { // most are not, and cost memory to take apart
 		return mount{}, false
 	}
 	left, right := strings.Fields(before), strings.Fields(after)
