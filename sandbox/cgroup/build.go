@@ -129,17 +129,42 @@ func (w *work) apply(g *Group, r route) Refusals {
 	return refused
 }
 
-// mkdir makes one folder of the group and locks it, which tells the sweepers of others that it lives.
+// mkdir makes one folder of the group and locks it, which tells the sweepers of others that it lives. Before it is
+// locked one of them may remove it: then it is made again.
 func (g *Group) mkdir(dir string) (fd int, err error) {
-	if err := unix.Mkdir(dir, 0o755); err != nil {
-		return -1, &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		if err := unix.Mkdir(dir, 0o755); err != nil && (fd == 0 || !errors.Is(err, unix.EEXIST)) {
+			return -1, &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+		}
+		if fd, err = lock(dir); err == nil {
+			g.locks = append(g.locks, fd)
+			return fd, nil
+		}
+		if swept := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EWOULDBLOCK); !swept || time.Since(begun) > sweepPatience {
+			return -1, err
+		}
 	}
+}
+
+// sweepPatience is how long a sweeper may want for a folder that it has locked. It makes two system calls then, and may wait
+// for a processor in between.
+const sweepPatience = 10 * time.Second
+
+// lock opens a group's folder and locks it. The error is ENOENT for one that is no more, also when it was removed between
+// the two, and EWOULDBLOCK for one that somebody has locked.
+func lock(dir string) (fd int, err error) {
 	fd, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	g.locks = append(g.locks, fd)
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	var held, there unix.Stat_t
+	if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if err = errors.Join(unix.Fstat(fd, &held), unix.Stat(dir, &there)); err == nil && held.Ino != there.Ino {
+			err = unix.ENOENT
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
 		return -1, &fs.PathError{Op: "flock", Path: dir, Err: err}
 	}
 	return fd, nil
@@ -246,16 +271,18 @@ func sweep(parent string) {
 		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) || strings.HasSuffix(e.Name(), ".scope") || strings.HasSuffix(e.Name(), ".service") || strings.HasSuffix(e.Name(), ".slice") {
 			continue
 		}
-		dir := filepath.Join(parent, e.Name())
-		f, err := os.Open(dir)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			sweepOne(dir)
-		}
-		f.Close()
+		sweepAbandoned(filepath.Join(parent, e.Name()))
 	}
+}
+
+// sweepAbandoned removes a group that nobody holds.
+func sweepAbandoned(dir string) {
+	fd, err := lock(dir)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	sweepOne(dir)
 }
 
 // sweepOne removes an abandoned group that is empty. Processes in it belong to a sandbox that was told to outlive

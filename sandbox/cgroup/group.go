@@ -115,6 +115,9 @@ func (w *work) open() (*Group, error) {
 		if len(r.lacks) > 0 && !prefer && len(need) > 0 {
 			break
 		}
+		if r.moves == moveAll && len(failed) > 0 {
+			continue // others are moved where there is no way but that, not because another has failed
+		}
 		g, refused, err := w.build(r)
 		if errors.Is(err, errNoManager) {
 			w.manager = nil

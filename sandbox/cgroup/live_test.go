@@ -111,7 +111,16 @@ func killAtRandom(t *testing.T, times int, o order, within time.Duration) {
 	if made == 0 {
 		t.Fatal("no supervisor got as far as its program")
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	// One whose jail died just before the manager was asked stays as long as the manager may take to answer, and
+	// half as long again (awaitScope).
+	deadline := time.Now().Add(3 * scopePatience)
+	for time.Now().Before(deadline) && len(watchers(t)) > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if w := watchers(t); len(w) > 0 {
+		t.Errorf("watchers left: %v", w)
+	}
+	deadline = time.Now().Add(30 * time.Second)
 	for {
 		var left []string
 		for _, d := range mine(t) {
@@ -126,15 +135,6 @@ func killAtRandom(t *testing.T, times int, o order, within time.Duration) {
 			t.Fatalf("left behind: %v", left)
 		}
 		time.Sleep(10 * time.Millisecond)
-	}
-	// One whose jail died just before the manager was asked stays as long as the manager may take to answer, and
-	// half as long again (awaitScope).
-	deadline = time.Now().Add(3 * scopePatience)
-	for time.Now().Before(deadline) && len(watchers(t)) > 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if w := watchers(t); len(w) > 0 {
-		t.Errorf("watchers left: %v", w)
 	}
 }
 

@@ -297,7 +297,6 @@ func TestHundredKilledSupervisorsLeaveNothing(t *testing.T) {
 				}
 				_ = cmd.Wait() // "signal: killed" is what was wanted
 			}
-			noneLeft(t, name)
 			// A sweeper whose jail died just before it asked the manager for a scope waits for that scope as long as a
 			// manager may take to answer, 25 s, and half as long again.
 			for deadline := time.Now().Add(90 * time.Second); withMark(mark) > 0; time.Sleep(50 * time.Millisecond) {
@@ -305,6 +304,7 @@ func TestHundredKilledSupervisorsLeaveNothing(t *testing.T) {
 					t.Fatalf("%d processes are left", withMark(mark))
 				}
 			}
+			noneLeft(t, name)
 			if started == 0 || started == rounds {
 				t.Errorf("the kills did not fall on both sides of the start: %d of %d ran", started, rounds)
 			}
