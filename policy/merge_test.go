@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"fmt"
+	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -365,5 +368,52 @@ func TestBadOverrides(t *testing.T) {
 		if got.Error() != c.want {
 			t.Errorf("--%s %s: got\n%s\nwant\n%s", c.o.Flag, c.o.Value, got.Error(), c.want)
 		}
+	}
+}
+
+// Limits of one disk and of one page size merge by what they limit, however it is written.
+func TestLimitsMergeByWhatTheyLimit(t *testing.T) {
+	base := map[string]string{
+		"/etc/jail/profiles/old.yaml": `version: 1
+limits:
+  io: [{device: /dev/sda, read: 1M/s, write-ops: 7, weight: 20}]
+  hugepages: {2M: 4M, 1G: 1G}
+`,
+	}
+	tests := []struct {
+		name, limits, want string
+		overrides          []Override
+	}{
+		{"a later file changes what it names", "{io: [{device: /dev/disk/it, write: 2M/s, weight: 30}], hugepages: {2048K: 6M}}",
+			"sda read=1048576 write=2097152 wops=7 weight=30; 2MB=6291456 1GB=1073741824", nil},
+		{"max takes a rate off", "{io: [{device: /dev/sda, read: max}]}",
+			"sda read=-1 write=0 wops=7 weight=20; 2MB=4194304 1GB=1073741824", nil},
+		{"without takes all", "{io: [{device: /dev/sda, write: 2M/s}], hugepages: {1024M: max}}\nwithout: {limits: [io, hugepages]}",
+			"sda read=0 write=2097152 wops=0 weight=0; 1GB=-1", nil},
+		{"a condition decides inside one file", "{io: [{device: /dev/sda, read: 3M/s, weight: 1}, {device: /dev/sda, read: 5M/s, when: {env: HOME}}]}",
+			"sda read=5242880 write=0 wops=7 weight=1; 2MB=4194304 1GB=1073741824", nil},
+		{"a block is a later part of its file", "{io: [{device: /dev/sda, read: 3M/s, weight: 1}], hugepages: {2M: 8M}}\nwhen: [{if: {env: HOME}, then: {limits: {io: [{device: /dev/sda, write: 5M/s}], hugepages: {2048K: 0}}}}]",
+			"sda read=3145728 write=5242880 wops=7 weight=1; 2MB=0 1GB=1073741824", nil},
+		{"of two flags the later wins", "{pids: 9}",
+			"sda read=2097152 write=0 wops=7 weight=20; 2MB=10485760 1GB=1073741824",
+			[]Override{{"set", "limits.io=[{device: /dev/sda, read: 1M/s}]"}, {"set", "limits.io=[{device: /dev/sda, read: 2M/s}]"}, {"set", "limits.hugepages.2M=8M"}, {"set", "limits.hugepages.2MiB=10M"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := fakeHost(t, base)
+			h.FS.(fakeFS).put("/home/user/work/p.yaml", fakeFile{mode: 0o644, content: "version: 1\nextends: [old]\nlimits: " + tt.limits + "\n"})
+			h.FS.(fakeFS).put("/dev/disk/it", fakeFile{mode: fs.ModeSymlink, target: "../sda"})
+			l := resolveOn(t, h, tt.overrides...).Limits
+			var got []string
+			for _, d := range l.IO {
+				got = append(got, fmt.Sprintf("%s read=%d write=%d wops=%d weight=%d;", path.Base(d.Device), d.Read.V, d.Write.V, d.WriteOps.V, d.Weight.V))
+			}
+			for _, p := range l.HugePages {
+				got = append(got, fmt.Sprintf("%s=%d", p.PageSize, p.Limit))
+			}
+			if text := strings.Join(got, " "); text != tt.want {
+				t.Errorf("limits %s\nwant   %s", text, tt.want)
+			}
+		})
 	}
 }

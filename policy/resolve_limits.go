@@ -63,16 +63,12 @@ func (r *resolver) limits() {
 	r.ordered(l.MemoryHigh, "limits.memory-high", l.Memory, "limits.memory")
 	r.ordered(l.MemoryLow, "limits.memory-low", l.Memory, "limits.memory")
 	r.ordered(l.MemoryLow, "limits.memory-low", l.MemoryHigh, "limits.memory-high")
-	for _, e := range in.HugePages.Entries {
-		r.hugePages(e)
-	}
+	r.hugePages()
 	items := mergeList(r, "limits.io", func(f *Fragment) *List[IOItem] { return &f.Limits.IO }, nil, func(i *IOItem) *When { return i.When }, nil)
 	if in.IO.Set {
-		for _, e := range active(items) {
-			if slices.ContainsFunc(in.IO.Items, func(i IOItem) bool { return i.Origin == e.item.Origin }) {
-				r.ioLimit(e)
-			}
-		}
+		r.ioLimits(slices.DeleteFunc(active(items), func(e listed[IOItem]) bool {
+			return !slices.ContainsFunc(in.IO.Items, func(i IOItem) bool { return i.Origin == e.item.Origin })
+		}))
 	}
 }
 
@@ -110,16 +106,48 @@ func (r *resolver) cpuset(t Text, key, what, online string) Text {
 	return Text{V: text, Set: true, Origin: t.Origin}
 }
 
-func (r *resolver) hugePages(e MapEntry[Text]) {
-	key := "limits.hugepages." + e.Key
-	if !e.Value.Set {
-		return
+// hugePages merges by the size of the pages and not by the key's letters: 2M and
+// 2048K are one limit.
+func (r *resolver) hugePages() {
+	type entry struct {
+		MapEntry[Text]
+		part int
+		key  string
+		size int64
 	}
-	size, err := parseSize(e.Key)
-	if err != nil || size == 0 || size&(size-1) != 0 {
-		r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a page size", "as 2M or 1G")
-		return
+	var merged []entry
+	for n, p := range r.parts {
+		if slices.ContainsFunc(p.Without.Limits.Items, func(w Text) bool { return w.V == "hugepages" }) {
+			merged = nil
+		}
+		for _, e := range p.Limits.HugePages.Entries {
+			key := p.prefix + "limits.hugepages." + e.Key
+			if !e.Value.Set {
+				continue
+			}
+			size, err := parseSize(e.Key)
+			if err != nil || size == 0 || size&(size-1) != 0 {
+				r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a page size", "as 2M or 1G")
+				continue
+			}
+			now := entry{e, n, key, size}
+			at := slices.IndexFunc(merged, func(old entry) bool { return old.size == size })
+			switch {
+			case at < 0:
+				merged = append(merged, now)
+			case merged[at].part == n && e.KeyOrigin.File != FileCommandLine:
+				r.fail(e.KeyOrigin, key, "is the page size of "+merged[at].Key+" ("+merged[at].KeyOrigin.String()+") a second time", "keep one of the two entries")
+			default:
+				merged[at] = now
+			}
+		}
 	}
+	for _, e := range merged {
+		r.hugePageLimit(e.MapEntry, e.key, e.size)
+	}
+}
+
+func (r *resolver) hugePageLimit(e MapEntry[Text], key string, size int64) {
 	// Names as in /sys/fs/cgroup: hugetlb.2MB.max, hugetlb.1GB.max.
 	name := strconv.FormatInt(size>>10, 10) + "KB"
 	if size >= 1<<30 {
@@ -138,23 +166,69 @@ func (r *resolver) hugePages(e MapEntry[Text]) {
 	}
 }
 
-func (r *resolver) ioLimit(e listed[IOItem]) {
+// ioLimits merges the entries of one device key by key, so that a later file can
+// change one rate and keep the others. In one file a second entry is an error
+// unless a condition decides between them: on the command line a later flag wins.
+func (r *resolver) ioLimits(entries []listed[IOItem]) {
+	all := &r.out.Limits.IO
+	var last []listed[IOItem] // beside each of all
+	for _, e := range entries {
+		l, ok := r.ioLimit(e)
+		if !ok {
+			continue
+		}
+		at := slices.IndexFunc(*all, func(o IOLimit) bool { return o.Major == l.Major && o.Minor == l.Minor })
+		if at < 0 {
+			*all, last = append(*all, l), append(last, e)
+			continue
+		}
+		if old := last[at]; samePart(old, e) && !old.conditional && !e.conditional && e.item.Origin.File != FileCommandLine {
+			r.fail(e.item.Device.Origin, e.key+".device", quote(e.item.Device.V)+" has an entry in this file already ("+old.item.Device.Origin.String()+")", "write all limits of one device in one entry")
+			continue
+		}
+		(*all)[at].merge(l)
+		if !e.conditional || !samePart(last[at], e) {
+			last[at] = e
+		}
+	}
+}
+
+// samePart tells whether two entries stand in one list: of a file, or of one of
+// its 'when' blocks, which count as later parts.
+func samePart[T any](a, b listed[T]) bool {
+	list := func(key string) string { return key[:strings.LastIndexByte(key, '[')] }
+	return a.rank == b.rank && list(a.key) == list(b.key)
+}
+
+// merge takes the keys of a later entry for the same device in.
+func (l *IOLimit) merge(later IOLimit) {
+	for _, n := range []struct{ have, later *Number }{
+		{&l.Read, &later.Read}, {&l.Write, &later.Write}, {&l.ReadOps, &later.ReadOps}, {&l.WriteOps, &later.WriteOps}, {&l.Weight, &later.Weight},
+	} {
+		if n.later.Set {
+			*n.have = *n.later
+		}
+	}
+	l.Device, l.Origin = later.Device, later.Origin
+}
+
+func (r *resolver) ioLimit(e listed[IOItem]) (l IOLimit, ok bool) {
 	i := e.item
 	dev, ok := r.path(i.Device, e.key+".device", useGrant)
 	if !ok {
-		return
+		return l, false
 	}
 	f := r.look.walk(dev)
 	if f.err != nil {
 		cause, _ := lookupCause(dev, f)
 		r.fail(i.Device.Origin, e.key+".device", cause, "name a block device, as /dev/sda")
-		return
+		return l, false
 	}
 	if f.stat.Mode&fs.ModeDevice == 0 || f.stat.Mode&fs.ModeCharDevice != 0 {
 		r.fail(i.Device.Origin, e.key+".device", quote(dev)+" is "+fileKind(f.stat.Mode)+", not a block device", "name a block device, as /dev/sda")
-		return
+		return l, false
 	}
-	l := IOLimit{
+	l = IOLimit{
 		Device: f.path, Origin: i.Origin,
 		Read:     r.number(i.Read, e.key+".read", parseRate),
 		Write:    r.number(i.Write, e.key+".write", parseRate),
@@ -165,10 +239,9 @@ func (r *resolver) ioLimit(e listed[IOItem]) {
 	l.Major, l.Minor = deviceNumber(f.stat.Rdev)
 	if !i.Read.Set && !i.Write.Set && !i.ReadOps.Set && !i.WriteOps.Set && !i.Weight.Set {
 		r.fail(i.Origin, e.key, "limits nothing", "give read, write, read-ops, write-ops or weight")
-		return
+		return l, false
 	}
-	all := &r.out.Limits.IO
-	*all = append(slices.DeleteFunc(*all, func(o IOLimit) bool { return o.Major == l.Major && o.Minor == l.Minor }), l)
+	return l, true
 }
 
 // deviceNumber takes a dev_t apart (makedev(3)).

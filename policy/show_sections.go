@@ -25,9 +25,14 @@ func (s *shower) limits(l *Limits) {
 		s.open("io")
 		for _, io := range l.IO {
 			f := []string{"device: " + scalar(io.Device)}
+			var inherited []string
 			add := func(key string, n Number, format func(int64) string) {
-				if n.Set {
-					f = append(f, key+": "+format(n.V))
+				if !n.Set {
+					return
+				}
+				f = append(f, key+": "+format(n.V))
+				if n.Origin.File != io.Origin.File {
+					inherited = append(inherited, key+" of "+n.Origin.String())
 				}
 			}
 			add("read", io.Read, sizeText)
@@ -35,7 +40,7 @@ func (s *shower) limits(l *Limits) {
 			add("read-ops", io.ReadOps, countText)
 			add("write-ops", io.WriteOps, countText)
 			add("weight", io.Weight, countText)
-			s.line("- {"+strings.Join(f, ", ")+"}", io.Origin, "")
+			s.line("- {"+strings.Join(f, ", ")+"}", io.Origin, strings.Join(inherited, ", "))
 		}
 		s.close()
 	}

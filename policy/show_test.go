@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -53,5 +54,18 @@ func TestShowIDRanges(t *testing.T) {
 `
 	if !bytes.Contains(out.Bytes(), []byte(want)) {
 		t.Errorf("got\n%s\nwant in it\n%s", out.Bytes(), want)
+	}
+}
+
+// A limit of a device that came from another file than its entry is told with its own place.
+func TestShowInheritedRate(t *testing.T) {
+	r := chain(t, "limits: {io: [{device: /dev/sda, read: 1M/s}]}\n", "limits: {io: [{device: /dev/sda, write: 2M/s}]}\n")
+	var out bytes.Buffer
+	if err := r.Show(&out); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "- {device"):], "\n")
+	if want := "- {device: /dev/sda, read: 1M, write: 2M}  # p.yaml:3:15, read of a.yaml:2:40"; strings.Join(strings.Fields(line), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("got  %s\nwant %s", line, want)
 	}
 }
