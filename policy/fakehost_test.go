@@ -240,6 +240,8 @@ const fakeMachine = `
 /dev/video0 c
 /sys/devices/system/cpu/online=0-3
 /sys/devices/system/node/online=0
+/sys/kernel/mm/hugepages/hugepages-2048kB/
+/sys/kernel/mm/hugepages/hugepages-1048576kB/
 /proc/sys/net/ipv4/conf/eth0/
 /proc/sys/net/ipv4/conf/br0/
 /sys/dev/char/

@@ -72,11 +72,11 @@ func (r *resolver) projectLimits() {
 		in := &p.Limits
 		key := p.prefix + "limits."
 		size := func(t Text, name string) Number {
-			return r.above0(r.number(t, key+name, parseLimitSize), key+name, "0 leaves the program no memory to start in")
+			return r.above0(r.memorySize(t, key+name), key+name, "0 leaves the program no memory to start in")
 		}
 		r.atMost(&l.Memory, size(in.Memory, "memory"))
 		r.atMost(&l.MemoryHigh, size(in.MemoryHigh, "memory-high"))
-		r.atMost(&l.Swap, r.number(in.Swap, key+"swap", parseLimitSize))
+		r.atMost(&l.Swap, r.memorySize(in.Swap, key+"swap"))
 		r.atMost(&l.CPUQuota, r.number(in.CPU, key+"cpu", parseCPU))
 		r.atMost(&l.Pids, r.number(in.Pids, key+"pids", func(s string) (int64, *varError) { return parseCount(s, "processes") }))
 		// What the profile wants below its own limit moves along with it.

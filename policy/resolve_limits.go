@@ -23,6 +23,29 @@ func (r *resolver) number(t Text, key string, parse func(string) (int64, *varErr
 	return Number{V: n, Set: true, Origin: t.Origin}
 }
 
+// smallestPage is that of the machines jail runs on; some count in larger ones.
+const smallestPage = 4096
+
+// memorySize reads an amount of memory. The kernel keeps whole pages and rounds
+// down, so that less than one is nothing: most often a unit was forgotten.
+func (r *resolver) memorySize(t Text, key string) Number {
+	n := r.number(t, key, parseLimitSize)
+	if n.V <= 0 || n.V >= smallestPage {
+		return n
+	}
+	fix := "at least 4K"
+	if strings.Trim(t.V, "0123456789") == "" {
+		// Nobody limits a program to a few megabytes.
+		unit := "M"
+		if n.V < 32 {
+			unit = "G"
+		}
+		fix = "did you mean `" + strconv.FormatInt(n.V, 10) + unit + "`?"
+	}
+	r.fail(n.Origin, key, quote(t.V)+" is less than one page of memory", fix)
+	return Number{}
+}
+
 // above0 refuses a limit that would leave nothing.
 func (r *resolver) above0(n Number, key, cause string) Number {
 	if n.Set && n.V == 0 {
@@ -43,10 +66,10 @@ func (r *resolver) limits() {
 	in := mergeSection(r, "limits", func(f *Fragment) *LimitsSection { return &f.Limits }, func(f *Fragment) *List[Text] { return &f.Without.Limits })
 	l := &r.out.Limits
 	const starve = "0 leaves the program no memory to start in"
-	l.Memory = r.above0(r.number(in.Memory, "limits.memory", parseLimitSize), "limits.memory", starve)
-	l.MemoryHigh = r.above0(r.number(in.MemoryHigh, "limits.memory-high", parseLimitSize), "limits.memory-high", starve)
-	l.MemoryLow = r.number(in.MemoryLow, "limits.memory-low", parseLimitSize)
-	l.Swap = r.number(in.Swap, "limits.swap", parseLimitSize)
+	l.Memory = r.above0(r.memorySize(in.Memory, "limits.memory"), "limits.memory", starve)
+	l.MemoryHigh = r.above0(r.memorySize(in.MemoryHigh, "limits.memory-high"), "limits.memory-high", starve)
+	l.MemoryLow = r.memorySize(in.MemoryLow, "limits.memory-low")
+	l.Swap = r.memorySize(in.Swap, "limits.swap")
 	l.CPUQuota = r.number(in.CPU, "limits.cpu", parseCPU)
 	l.CPUWeight = r.inRange(in.CPUWeight, "limits.cpu-weight", 1, 10000)
 	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", "/sys/devices/system/cpu/online")
@@ -161,9 +184,32 @@ func (r *resolver) hugePageLimit(e MapEntry[Text], key string, size int64) {
 		r.fail(n.Origin, key, quote(e.Value.V)+" is no multiple of the page size", "whole pages, as 0, "+e.Key+" or max")
 		return
 	}
-	if n.Set {
+	if n.Set && r.hasPageSize(e, key, size, n) {
 		r.out.Limits.HugePages = append(r.out.Limits.HugePages, HugePageLimit{name, n.V, n.Origin})
 	}
+}
+
+// hasPageSize refuses a limit for a size that the machine's kernel does not have.
+// max needs nothing of the kernel, and takes an inherited limit off anywhere.
+func (r *resolver) hasPageSize(e MapEntry[Text], key string, size int64, limit Number) bool {
+	names, err := r.host.FS.ReadDir("/sys/kernel/mm/hugepages")
+	if err != nil || limit.V == Unlimited {
+		return true
+	}
+	var have []string
+	for _, name := range names {
+		text := strings.TrimSuffix(strings.TrimPrefix(name, "hugepages-"), "kB")
+		kib, err := strconv.ParseInt(text, 10, 53)
+		if err != nil {
+			continue
+		}
+		if kib<<10 == size {
+			return true
+		}
+		have = append(have, sizeText(kib<<10))
+	}
+	r.fail(e.KeyOrigin, key, "this machine has no huge pages of "+e.Key, "it has "+orElse(strings.Join(have, ", "), "none: leave the key out"))
+	return false
 }
 
 // ioLimits merges the entries of one device key by key, so that a later file can

@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Unlimited is the value of a limit written `max` or `unlimited`.
 const Unlimited = int64(-1)
 
@@ -21,12 +23,26 @@ type Limits struct {
 // CPUPeriod is the period of Limits.CPUQuota in microseconds, the kernel's default.
 const CPUPeriod = 100000
 
-// Any tells whether the profile sets any limit.
+// Any tells whether the profile says anything of limits.
 func (l *Limits) Any() bool {
 	return l.Memory.Set || l.MemoryHigh.Set || l.MemoryLow.Set || l.Swap.Set || l.CPUQuota.Set ||
 		l.CPUWeight.Set || l.CPUs.Set || l.Mems.Set || l.Pids.Set || len(l.IO) > 0 || l.IOWeight.Set ||
 		len(l.HugePages) > 0 || l.OOMGroup.Set
 }
+
+// kept tells whether there is a limit for the kernel to keep. What is max is kept
+// by every new control group as it is, and asks for none.
+func (l *Limits) kept() bool {
+	return l.CPUWeight.Set || l.IOWeight.Set || l.CPUs.Set || l.Mems.Set || l.MemoryLow.Set || l.OOMGroup.V ||
+		slices.ContainsFunc([]Number{l.Memory, l.MemoryHigh, l.Swap, l.CPUQuota, l.Pids}, bounds) ||
+		slices.ContainsFunc(l.HugePages, func(h HugePageLimit) bool { return h.Limit != Unlimited }) ||
+		slices.ContainsFunc(l.IO, func(d IOLimit) bool {
+			return d.Weight.Set || bounds(d.Read) || bounds(d.Write) || bounds(d.ReadOps) || bounds(d.WriteOps)
+		})
+}
+
+// bounds tells whether a limit is one: max is none.
+func bounds(n Number) bool { return n.Set && n.V != Unlimited }
 
 // IOLimit is what one block device may be used for.
 type IOLimit struct {

@@ -18,7 +18,7 @@ func (r *Resolved) Resources() *specs.LinuxResources {
 // limited tells whether limits are to be kept: there are some, and they are not
 // switched off.
 func (r *Resolved) limited() bool {
-	return r.Limits.Any() && r.level("limits") != "off"
+	return r.Limits.kept() && r.level("limits") != "off"
 }
 
 // ownCgroup tells whether the program gets a control group and a namespace that
@@ -29,7 +29,9 @@ func (r *Resolved) ownCgroup() bool {
 
 // resources writes the cgroup limits. A profile without any leaves
 // linux.resources and linux.cgroupsPath out, so that an ordinary user can run
-// the bundle where no cgroup was delegated to them.
+// the bundle where no cgroup was delegated to them. A limit of max is left out as
+// well: it is what a new group has, and would only ask for a controller that may
+// not be had. (memory.low is no limit but a promise, and its max is the largest.)
 //
 // Where OCI has a field of the same meaning it is used. Its memory.swap counts
 // memory and swap together and its shares are another scale than cpu.weight, so
@@ -49,34 +51,32 @@ func (c *compiler) resources() {
 	}
 	at := func(field string, o Origin) { c.origin("/linux/resources/"+field, o) }
 
-	if in.Memory.Set {
+	if bounds(in.Memory) {
 		out.Memory = &specs.LinuxMemory{Limit: &in.Memory.V}
 		at("memory/limit", in.Memory.Origin)
 	}
-	setUnified("memory.high", in.MemoryHigh)
+	if bounds(in.MemoryHigh) {
+		setUnified("memory.high", in.MemoryHigh)
+	}
 	setUnified("memory.low", in.MemoryLow)
-	setUnified("memory.swap.max", in.Swap)
-	if in.OOMGroup.Set {
-		unified["memory.oom.group"] = "0"
-		if in.OOMGroup.V {
-			unified["memory.oom.group"] = "1"
-		}
+	if bounds(in.Swap) {
+		setUnified("memory.swap.max", in.Swap)
+	}
+	if in.OOMGroup.V {
+		unified["memory.oom.group"] = "1"
 		at("unified/memory.oom.group", in.OOMGroup.Origin)
 	}
 	c.cpuResources(out, setUnified, at)
-	if in.Pids.Set {
+	if bounds(in.Pids) {
 		out.Pids = &specs.LinuxPids{Limit: in.Pids.V}
 		at("pids/limit", in.Pids.Origin)
 	}
-	for i, h := range in.HugePages {
-		limit := uint64(h.Limit)
-		if h.Limit < 0 {
-			unified["hugetlb."+h.PageSize+".max"] = "max"
-			at("unified/hugetlb."+h.PageSize+".max", h.Origin)
+	for _, h := range in.HugePages {
+		if h.Limit == Unlimited {
 			continue
 		}
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.PageSize, Limit: limit})
-		at("hugepageLimits/"+strconv.Itoa(i), h.Origin)
+		at("hugepageLimits/"+strconv.Itoa(len(out.HugepageLimits)), h.Origin)
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.PageSize, Limit: uint64(h.Limit)})
 	}
 	ioResources(in, out, unified, at)
 	if len(unified) > 0 {
@@ -88,11 +88,11 @@ func (c *compiler) resources() {
 func (c *compiler) cpuResources(out *specs.LinuxResources, setUnified func(string, Number), at func(string, Origin)) {
 	in := &c.r.Limits
 	setUnified("cpu.weight", in.CPUWeight)
-	if !in.CPUQuota.Set && !in.CPUs.Set && !in.Mems.Set {
+	if !bounds(in.CPUQuota) && !in.CPUs.Set && !in.Mems.Set {
 		return
 	}
 	cpu := &specs.LinuxCPU{Cpus: in.CPUs.V, Mems: in.Mems.V}
-	if in.CPUQuota.Set {
+	if bounds(in.CPUQuota) {
 		period := uint64(CPUPeriod)
 		cpu.Quota, cpu.Period = &in.CPUQuota.V, &period
 		at("cpu/quota", in.CPUQuota.Origin)
@@ -107,8 +107,7 @@ func (c *compiler) cpuResources(out *specs.LinuxResources, setUnified func(strin
 }
 
 // ioResources writes the rates as OCI has them, one list for each kind, and the
-// weights as cgroup v2 does: the default first, then a line a device. A rate of
-// max is what a new cgroup has.
+// weights as cgroup v2 does: the default first, then a line a device.
 func ioResources(in *Limits, out *specs.LinuxResources, unified map[string]string, at func(string, Origin)) {
 	weight := func(text string, o Origin) {
 		if unified["io.weight"] != "" {
@@ -132,7 +131,7 @@ func ioResources(in *Limits, out *specs.LinuxResources, unified map[string]strin
 			{d.ReadOps, "throttleReadIOPSDevice", &block.ThrottleReadIOPSDevice},
 			{d.WriteOps, "throttleWriteIOPSDevice", &block.ThrottleWriteIOPSDevice},
 		} {
-			if !f.n.Set || f.n.V == Unlimited {
+			if !bounds(f.n) {
 				continue
 			}
 			at("blockIO/"+f.name+"/"+strconv.Itoa(len(*f.list)), f.n.Origin)

@@ -356,6 +356,34 @@ func TestSpecResources(t *testing.T) {
 	}
 }
 
+// A limit of max needs no controller, also where it takes an inherited one off, but is still shown.
+func TestSpecLeavesMaxOut(t *testing.T) {
+	base := "limits: {pids: 9, memory: 1G, memory-high: 1G, swap: 0, cpu: 50%, oom-group: true, hugepages: {2M: 2M}, io: [{device: /dev/sda, read: 1M/s, write-ops: 5}]}\n"
+	max := "limits: {pids: max, memory: max, memory-high: max, swap: max, cpu: max, oom-group: false, hugepages: {2M: max}, io: [{device: /dev/sda, read: max, write-ops: max}]}\n"
+	for _, r := range []*Resolved{chain(t, max), chain(t, base, max)} {
+		if got := r.Resources(); got != nil {
+			text, _ := json.Marshal(got)
+			t.Errorf("max asks for %s", text)
+		}
+		var shown strings.Builder
+		if err := r.Show(&shown); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"  pids: max", "  memory: max", "  swap: max", "  cpu: max", "read: max, write-ops: max}"} {
+			if !strings.Contains(shown.String(), line) {
+				t.Errorf("no %q in\n%s", line, shown.String())
+			}
+		}
+	}
+	// What is left says where it stands: the second size is the first that is asked for.
+	r := chain(t, base, "limits: {hugepages: {2M: max, 1G: 0}, memory: max, memory-high: max, memory-low: max, pids: max}\n")
+	res := r.Resources()
+	if len(res.HugepageLimits) != 1 || res.HugepageLimits[0].Pagesize != "1GB" || res.Pids != nil || res.Unified["memory.low"] != "max" || res.Memory != nil || *res.CPU.Quota != 50000 {
+		text, _ := json.Marshal(res)
+		t.Errorf("resources %s", text)
+	}
+}
+
 func TestSpecRefusesCommands(t *testing.T) {
 	for _, args := range [][]string{nil, {""}, {"ls", "a\x00b"}} {
 		if _, err := (&Resolved{}).Spec(args); err == nil {

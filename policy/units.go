@@ -100,8 +100,13 @@ func parseRate(s string) (int64, *varError) {
 // parseOps reads operations a second.
 func parseOps(s string) (int64, *varError) {
 	s = strings.TrimSuffix(s, "/s")
-	if n, err := strconv.ParseUint(s, 10, 62); err == nil && n == 0 {
+	switch n, err := strconv.ParseUint(s, 10, 62); {
+	case err != nil:
+	case n == 0:
 		return 0, &varError{"a rate of 0 would stop the device", "leave the key out, or write a rate as 1000/s"}
+	case n >= math.MaxUint32:
+		// The kernel keeps an unsigned int, whose largest value means no limit (tg_set_limit in block/blk-throttle.c).
+		return 0, &varError{quote(s) + " is more operations than Linux can count", "at most 4294967294, or max for no limit"}
 	}
 	return parseCount(s, "operations")
 }
