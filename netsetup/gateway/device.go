@@ -153,14 +153,17 @@ func (d *device) AddHeader(pkt *stack.PacketBuffer) {
 	})
 }
 
-// WritePackets implements stack.LinkWriter.
-func (d *device) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
-	for i, pkt := range pkts.AsSlice() {
+// WritePackets implements stack.LinkWriter. A packet that the link does not take is lost, and those behind it, which may
+// be others', are not.
+func (d *device) WritePackets(pkts stack.PacketBufferList) (written int, last tcpip.Error) {
+	for _, pkt := range pkts.AsSlice() {
 		if err := d.write(pkt); err != nil {
-			return i, err
+			last = err
+			continue
 		}
+		written++
 	}
-	return pkts.Len(), nil
+	return written, last
 }
 
 func (d *device) write(pkt *stack.PacketBuffer) tcpip.Error {

@@ -27,20 +27,20 @@ import (
 
 // gateway serves the members of one network: one sandbox, or those that share a name.
 type gateway struct {
-	plan    *netsetup.Plan
-	asked   netsetup.Config // by the first member
-	shared  bool
-	way     string
-	user    *os.File // the user namespace that owns all
-	space   *link.Space
-	router  *router // when the kernel forwards; there is no device and no stack then
-	device  *device
-	stack   *stack.Stack
-	own     ownAddrs
-	syns    sync.Map // stack.TransportEndpointID to original
-	queries chan struct{}
-	workers workers
-	speed   *speed
+	plan       *netsetup.Plan
+	asked      netsetup.Config // by the first member
+	shared     bool
+	way        string
+	user       *os.File // the user namespace that owns all
+	space      *link.Space
+	router     *router // when the kernel forwards; there is no device and no stack then
+	device     *device
+	stack      *stack.Stack
+	own        ownAddrs
+	handshakes handshakes
+	queries    chan struct{}
+	workers    workers
+	speed      *speed
 
 	mu      sync.Mutex
 	members map[netip.Addr]*member

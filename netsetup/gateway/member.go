@@ -26,7 +26,7 @@ type member struct {
 
 	resolver *names.Resolver
 
-	udp, pings, streams atomic.Int32
+	tcp, udp, pings, streams atomic.Int32
 
 	flows     flows
 	reports   reports

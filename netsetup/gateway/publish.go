@@ -78,6 +78,12 @@ func acceptEach(l *net.TCPListener, serve func(*net.TCPConn)) {
 }
 
 func (m *member) inbound(c *net.TCPConn, p netsetup.Publish) {
+	if !m.oneMore() {
+		_ = c.SetLinger(0)
+		c.Close()
+		return
+	}
+	defer m.tcp.Add(-1)
 	host := c.LocalAddr().(*net.TCPAddr).AddrPort()
 	local, remote, proto := m.target(host, p.Port)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

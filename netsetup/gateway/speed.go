@@ -69,7 +69,7 @@ func (s *speed) end() {
 
 // What a flow that brings much in may have under way to the sandbox. As much as any other would stop it whenever the
 // sandbox's program has no processor (figures: docs/speed.md). maxFast flows have it, which bounds the memory that
-// readers can hold by becoming slow.
+// readers can hold by becoming slow: one that stands still has it until it goes on or ends.
 const (
 	fastBuffer = 1 << 20
 	maxFast    = 16
@@ -78,7 +78,7 @@ const (
 // A pace is how fast one flow brings bytes in.
 type pace struct {
 	speed *speed
-	// resize sets what the flow may have under way.
+	// resize sets what the flow may have under way; nil for one that may not have more than the others.
 	resize func(size int64)
 	bytes  int
 	since  time.Time
@@ -101,7 +101,7 @@ func (p *pace) end() { p.set(false) }
 
 func (p *pace) set(fast bool) {
 	switch {
-	case fast == p.fast:
+	case fast == p.fast, p.resize == nil:
 		return
 	case !fast:
 		p.speed.fast.Add(-1)

@@ -58,7 +58,7 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// TestPace: some flows that bring in much have more under way, until they slow down or end.
+// TestPace: some flows that bring in much have more under way, until they bring in less or end.
 func TestPace(t *testing.T) {
 	s := newSpeed()
 	defer runtime.GOMAXPROCS(s.all)

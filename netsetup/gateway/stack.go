@@ -21,13 +21,15 @@ import (
 const nicID = 1
 
 // A connection's buffers in the stack are what a slow reader can make the gateway
-// hold: receiveBuffer and sendBuffer, 448 KiB in all, and a few fast flows fastBuffer. The
+// hold: receiveBuffer and sendBuffer, 448 KiB in all, a few fast flows fastBuffer, and
+// those beyond a sandbox's first roomyTCP twice crowdedBuffer. The
 // other end is on this machine, microseconds away; what a far peer needs is held by the
 // host's own socket.
 const (
 	minBuffer     = 16 << 10
 	receiveBuffer = 192 << 10
 	sendBuffer    = 256 << 10
+	crowdedBuffer = 64 << 10
 	// queueLen is how many packets may wait to be written; more are dropped, as by a link.
 	queueLen = 1024
 	// maxHandshakes bounds the connections being made at one time.
