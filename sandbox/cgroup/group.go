@@ -111,6 +111,10 @@ func (w *work) open() (*Group, error) {
 	need := w.need()
 	var failed []error
 	routes := w.routes(need, w.options.Way)
+	if w.options.Account && len(need) == 0 {
+		// The group is for its figures alone.
+		slices.SortStableFunc(routes, func(a, b route) int { return w.unaccounted(a) - w.unaccounted(b) })
+	}
 	for _, r := range routes {
 		if len(r.lacks) > 0 && !prefer && len(need) > 0 {
 			break

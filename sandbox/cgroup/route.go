@@ -129,6 +129,25 @@ func (m *machine) routes(need []string, forced Way) []route {
 	return list
 }
 
+// unaccounted counts the controllers of Stats that a way does not give.
+func (m *machine) unaccounted(r route) (n int) {
+	for _, c := range accounted {
+		has := true
+		switch r.way {
+		case V1:
+			_, has = m.v1[v1Name(c)]
+		case Scope:
+			has = m.uid == 0 && slices.Contains(m.kernelHas, c) || m.uid != 0 && (m.managerHas == nil || slices.Contains(m.managerHas, c))
+		default:
+			has = slices.ContainsFunc(m.groups, func(p place) bool { return p.dir == r.parent && slices.Contains(p.controllers, c) })
+		}
+		if !has {
+			n++
+		}
+	}
+	return n
+}
+
 // whyNot says why a controller cannot be had on this machine, and what to do about it.
 func (m *machine) whyNot(controller string) (where, reason, remedy string) {
 	const unified = "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line, or run jail as root"
@@ -158,9 +177,11 @@ func (m *machine) whyNot(controller string) (where, reason, remedy string) {
 	case near != nil && len(m.manager) == 0:
 		return near.dir, "it holds processes that jail cannot move", "start jail in a group of its own: systemd-run --user --scope -p Delegate=yes jail ..."
 	case !m.systemd:
+		// What most limits need, as far as there is such, and what this one needs.
+		on := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values([]string{"cpu", "io", "memory", "pids", controller}))), func(c string) bool { return !slices.Contains(m.kernelHas, c) })
 		return m.ownDir(), "jail's own cgroup does not belong to user " + fmt.Sprint(m.uid), fmt.Sprintf(
-			"as root: g=%s/jail-%d; mkdir -p $g/shell; echo '+cpu +io +memory +pids' > %s/cgroup.subtree_control; chown -R %d $g; then echo PID > $g/shell/cgroup.procs for the shell that starts jail",
-			m.v2, m.uid, m.v2, m.uid)
+			"as root: g=%s/jail-%d; mkdir -p $g/shell; echo '+%s' > %s/cgroup.subtree_control; chown -R %d $g; then echo PID > $g/shell/cgroup.procs for the shell that starts jail",
+			m.v2, m.uid, strings.Join(on, " +"), m.v2, m.uid)
 	case len(m.manager) == 0:
 		return m.ownDir(), fmt.Sprintf("no systemd manager of user %d is running to ask for a scope", m.uid), fmt.Sprintf(
 			"log in through a session (ssh, console; su opens none), or as root: loginctl enable-linger %d", m.uid)

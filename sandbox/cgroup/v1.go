@@ -117,6 +117,10 @@ func (w *work) setV1(manager *fs.Manager, g *Group, l limitV1) *Refused {
 		where, reason, remedy := w.whyNot(l.controller)
 		return l.refused(where, reason, remedy, nil)
 	}
+	// As in cgroup v2 (work.weights): the kernel keeps a weight that no disk's scheduler heeds.
+	if l.file == "blkio.weight" && !w.scheduler("bfq") && !w.scheduler("cfq") {
+		return l.refused(dir, "no disk of this machine shares its time by weight", "as root: echo bfq > /sys/block/DISK/queue/scheduler", nil)
+	}
 	if err := manager.Set(l.resources); err != nil {
 		reason, remedy := "the kernel refused the value", ""
 		switch {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,20 @@ func TestRootLimitsByV1(t *testing.T) {
 	// The processor's own share is all that a busy machine may leave of it; more it must never be.
 	if share := (number("user_seconds") + number("system_seconds")) / number("wall_seconds"); share > 0.55 || share > 0.45 && number("throttled_periods") == 0 {
 		t.Errorf("cpu: %.3f of a processor with a limit of a half: %v", share, r)
+	}
+	// A report alone takes the way that knows the most.
+	jail("--set", "enforcement.limits=off", "true")
+	if r := report(); r["cgroup"] != "v1" || r["processes_peak"] == nil || r["memory_peak_is_estimate"] != false {
+		t.Errorf("a report without limits: %v", r)
+	}
+	// As with cgroup v2, a weight that nothing heeds is none.
+	schedulers, _ := filepath.Glob("/sys/block/*/queue/scheduler")
+	heeded := slices.ContainsFunc(schedulers, func(file string) bool {
+		b, _ := os.ReadFile(file)
+		return bytes.Contains(b, []byte("[bfq]")) || bytes.Contains(b, []byte("[cfq]"))
+	})
+	if _, says, code := jail("--set", "limits.io-weight=30", "true"); heeded != (code == 0) || !heeded && !strings.Contains(says, "no disk of this machine shares its time by weight") {
+		t.Errorf("a weight of disks: exit code %d, said %s", code, says)
 	}
 	if left, _ := filepath.Glob("/sys/fs/cgroup/*/jail-p-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
