@@ -459,3 +459,53 @@ func onlyWorld(children string) bool {
 	}
 	return true
 }
+
+// Limits of speed hold in both directions. Control: the same without them.
+func TestJailBandwidth(t *testing.T) {
+	world(t)
+	const size = 5 << 20
+	attempts := []string{fmt.Sprint("download ", size), fmt.Sprint("upload ", size/2)}
+	millis := func(more string) (down, up int64) {
+		t.Helper()
+		got, said := jailProbe(t, writeProfile(t, egress(more)), attempts...)
+		if len(got) != 2 || !got[0].reached || !got[1].reached || said != "" {
+			t.Fatalf("%+v, said %s", got, said)
+		}
+		return int64(got[0].millis), int64(got[1].millis)
+	}
+	down, up := millis("\n  bandwidth: {down: 20Mbit/s, up: 10Mbit/s}\n")
+	freeDown, freeUp := millis("")
+	t.Logf("limited: %d and %d ms; not limited: %d and %d ms", down, up, freeDown, freeUp)
+	// 2.1 seconds each, of which 20 ms may pass at once, or two of the largest frames.
+	if down < 1800 || up < 1800 {
+		t.Errorf("took %d and %d ms, too fast for the limits", down, up)
+	}
+	if freeDown > down/2 || freeUp > up/2 {
+		t.Errorf("control: without limits it took %d and %d ms, so these prove nothing", freeDown, freeUp)
+	}
+}
+
+// A delay counts for every packet, both ways.
+func TestJailDelay(t *testing.T) {
+	world(t)
+	attempt := "tcp 203.0.113.20:80"
+	profile := writeProfile(t, egress("\n  bandwidth: {delay: 100ms}\n"))
+	out, err := ordinary(need.Jail(t), "-p", profile, "--", "true").CombinedOutput()
+	if strings.Contains(string(out), "the kernel lacks sch_netem") {
+		t.Skipf("needs sch_netem: %s", out)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	got, said := jailProbe(t, profile, attempt)
+	free, _ := jailProbe(t, writeProfile(t, egress("")), attempt)
+	if len(got) != 1 || !got[0].reached || said != "" || len(free) != 1 || !free[0].reached {
+		t.Fatalf("%+v, %+v, said %s", got, free, said)
+	}
+	if got[0].millis < 195 {
+		t.Errorf("a connection takes %d ms with twice 100 ms on its way", got[0].millis)
+	}
+	if free[0].millis >= 195 {
+		t.Errorf("control: it takes %d ms without", free[0].millis)
+	}
+}
