@@ -8,8 +8,9 @@ import (
 
 // A profile that is found by its name is believed, so nobody but the caller and root may have had a hand in it: who can
 // write a folder of the search path puts a profile of his own, with fewer walls, in the place of any that is shipped.
-// ssh(1) treats its files in the same way. A file that the caller names by its path is the caller's own affair, and so
-// is a group that may write.
+// ssh(1) treats its files much in the same way. A file that the caller names by its path is the caller's own affair, and
+// so is a group that may write: a team may keep its profiles together, and where users have groups of their own what
+// they write is open to those. Folders that nobody shares on purpose have a narrower rule, kept.OthersWrite.
 
 // nobodyID is what the kernel shows for a user that a user namespace does not map, such as root: user_namespaces(7).
 const nobodyID = 65534

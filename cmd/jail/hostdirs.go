@@ -12,6 +12,7 @@ import (
 
 	"jail/policy"
 	"jail/sandbox"
+	"jail/sandbox/kept"
 )
 
 // makeHostDirs makes the folders that a sandbox needs on the host: persistent homes, the layers of
@@ -19,7 +20,8 @@ import (
 // planted a symbolic link on the way in an earlier run, or plant one right now. The compiler has
 // resolved the paths, so none of their components is a link unless somebody put it there: each one
 // is made or opened relative to the one before it, and no link is followed (CVE-2024-42472). What
-// lies below jail's state folder must also belong to the user and be closed to others.
+// lies below jail's state folder must also belong to the user and be closed to others; a persistent home's
+// folders are made by programs too, and may be open to the user's own group.
 func makeHostDirs(dirs []policy.HostDir, stateHome string) error {
 	if len(dirs) == 0 {
 		return nil
@@ -87,7 +89,7 @@ func makeDirAt(fd int, name, path string, mode uint32, private bool) (int, error
 		_ = unix.Close(next)
 		return -1, fmt.Errorf("look at folder %s: %w", path, err)
 	}
-	if private && (int(st.Uid) != os.Getuid() || st.Mode&0o022 != 0) {
+	if private && (int(st.Uid) != os.Getuid() || kept.OthersWrite(next, &st)) {
 		_ = unix.Close(next)
 		return -1, &hinted{
 			err:  fmt.Errorf("%s must belong to you and be writable by nobody else (owner %d, mode %04o)", path, st.Uid, st.Mode&0o7777),

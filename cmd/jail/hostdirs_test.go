@@ -2,11 +2,13 @@ package main
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"jail/policy"
+	"jail/test/need"
 )
 
 func TestMakeHostDirs(t *testing.T) {
@@ -84,6 +86,26 @@ func TestMakeHostDirsFollowsNoLinkElsewhere(t *testing.T) {
 	must(t, makeHostDirs([]policy.HostDir{{Path: filepath.Join(work, "a", "b"), Mode: 0o755}}, filepath.Join(t.TempDir(), "state")))
 	if info, err := os.Stat(filepath.Join(work, "a", "b")); err != nil || !info.IsDir() {
 		t.Errorf("folder elsewhere: %v", err)
+	}
+}
+
+// A file manager makes folders in a persistent home, with a umask of 0002 where users have groups of their own.
+func TestMakeHostDirsInAFolderOfTheUsersGroup(t *testing.T) {
+	need.OrdinaryUser(t)
+	me, err := user.Current()
+	must(t, err)
+	group, err := user.LookupGroupId(me.Gid)
+	if err != nil || group.Name != me.Username {
+		t.Skipf("%s has no group of their own: %v", me.Username, err)
+	}
+	state := t.TempDir()
+	made := filepath.Join(state, "jail", "homes", "browser", "made")
+	must(t, os.MkdirAll(made, 0o700))
+	must(t, os.Chmod(made, 0o775))
+	below := filepath.Join(made, "below")
+	must(t, makeHostDirs([]policy.HostDir{{Path: below, Mode: 0o700}}, state))
+	if info, err := os.Lstat(below); err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Errorf("made %v, %v", info, err)
 	}
 }
 

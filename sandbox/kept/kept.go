@@ -2,7 +2,9 @@
 // there decides what jail does next, so nothing is used that another user, or a
 // program in a sandbox, could have put there: below the caller's own
 // $XDG_CACHE_HOME every step is a real directory of the caller's that nobody else
-// may write to, looked at through the very descriptor that is then used.
+// may write to, looked at through the very descriptor that is then used. jail makes
+// those, and wants them as it makes them; $XDG_CACHE_HOME may be open to the user's
+// own group (OthersWrite).
 //
 // No sandbox can write below jail's folder there; the compiler of profiles and the
 // launcher see to that (policy/protect.go, sandbox/own.go).
@@ -74,7 +76,7 @@ func openBelow(dir int, name string) (int, error) {
 }
 
 // checkHome lets $XDG_CACHE_HOME be root's or like /tmp, where others can add
-// names but not touch ours.
+// names but not touch ours. Other programs make it as well, with the umask they have.
 func checkHome(fd int, path string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -83,7 +85,7 @@ func checkHome(fd int, path string) error {
 	if st.Uid != uint32(unix.Geteuid()) && st.Uid != 0 {
 		return fmt.Errorf("%s belongs to user %d (nothing is kept there)", path, st.Uid)
 	}
-	if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+	if st.Mode&unix.S_ISVTX == 0 && OthersWrite(fd, &st) {
 		return fmt.Errorf("others can write %s, mode %#o (chmod go-w %s)", path, st.Mode&0o7777, path)
 	}
 	return nil

@@ -15,10 +15,11 @@ import (
 
 var script = []byte("#!/bin/sh\necho kept\n")
 
-// folder is one of a cache of the test's own.
+// folder is one of a cache of the test's own, whatever the umask it runs with.
 func folder(t *testing.T) (fd int, path string) {
 	t.Helper()
 	home := t.TempDir()
+	must(t, os.Chmod(home, 0o700))
 	fd, err := Open(home, "programs")
 	must(t, err)
 	t.Cleanup(func() { Close(fd) })
