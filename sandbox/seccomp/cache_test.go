@@ -16,10 +16,20 @@ import (
 	"jail/test/need"
 )
 
+// cacheHome is a folder for caches that is fit for them whatever the umask.
+func cacheHome(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // filled gives a cache with the default filter in it.
 func filled(t *testing.T) (o Options, file string, code []byte) {
 	t.Helper()
-	o = Options{CacheHome: t.TempDir()}
+	o = Options{CacheHome: cacheHome(t)}
 	p := mustFilter(t, defaultSpec(t), o)
 	found, err := filepath.Glob(o.CacheHome + "/jail/seccomp/*")
 	if err != nil || len(found) != 1 || p.CacheProblem != nil {
@@ -203,7 +213,7 @@ func TestCacheHomesThatWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := Options{CacheHome: prepare(t, t.TempDir())}
+			o := Options{CacheHome: prepare(t, cacheHome(t))}
 			mustFilter(t, defaultSpec(t), o)
 			if p := mustFilter(t, defaultSpec(t), o); !p.Cached {
 				t.Errorf("not cached: %v", p.CacheProblem)

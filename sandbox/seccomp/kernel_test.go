@@ -154,7 +154,7 @@ func TestKernelKeepsI386Closed(t *testing.T) {
 func TestRootCompilerRunsWhereMemfdsMayNot(t *testing.T) {
 	need.Root(t)
 	need.Kernel(t, 6, 6) // vm.memfd_noexec is one of a pid namespace since then
-	home := t.TempDir()
+	home := cacheHome(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childMode+"=memfd_noexec", "HOME="+home)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}

@@ -86,7 +86,7 @@ func TestFilterWithoutACache(t *testing.T) {
 
 func TestFlagsAreNotPartOfTheCachedProgram(t *testing.T) {
 	t.Parallel()
-	o := Options{CacheHome: t.TempDir()}
+	o := Options{CacheHome: cacheHome(t)}
 	s := defaultSpec(t)
 	plain := mustFilter(t, s, o)
 	s.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog, specs.LinuxSeccompFlagSpecAllow}
@@ -99,7 +99,7 @@ func TestFlagsAreNotPartOfTheCachedProgram(t *testing.T) {
 // The compiler's refusals come through, and so do ours; nothing is kept.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	home := t.TempDir()
+	home := cacheHome(t)
 	big := specs.LinuxSeccomp{DefaultAction: specs.ActErrno}
 	for range 70000 {
 		big.Syscalls = append(big.Syscalls, specs.LinuxSyscall{Names: []string{"personality"}, Action: specs.ActAllow,
@@ -131,7 +131,7 @@ func TestRefusals(t *testing.T) {
 
 func TestFiltersAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	o := Options{CacheHome: t.TempDir()}
+	o := Options{CacheHome: cacheHome(t)}
 	var wait sync.WaitGroup
 	for range 8 {
 		wait.Go(func() {
@@ -209,7 +209,7 @@ func TestKeyTellsSpecsApart(t *testing.T) {
 }
 
 func BenchmarkFilterFromTheCache(b *testing.B) {
-	o := Options{CacheHome: b.TempDir()}
+	o := Options{CacheHome: cacheHome(b)}
 	s := defaultSpec(b)
 	mustFilter(b, s, o)
 	b.ReportAllocs()
