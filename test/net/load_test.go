@@ -36,6 +36,7 @@ const loadHost = "203.0.113.20"
 
 func init() {
 	probes["download"] = func(a ...string) error { return download(number(a[0]), 0) }
+	probes["kept"] = kept
 	probes["upload"] = func(a ...string) error { return upload(number(a[0])) }
 	probes["slow"] = func(a ...string) error { return download(number(a[0]), 3*time.Second) }
 	probes["reset"] = func(...string) error { return wasReset() }
@@ -507,5 +508,51 @@ func TestJailDelay(t *testing.T) {
 	}
 	if free[0].millis >= 195 {
 		t.Errorf("control: it takes %d ms without", free[0].millis)
+	}
+}
+
+// kept keeps a connection to a name for some seconds. It fails unless that goes on, and another one to the same address, which
+// the name is not asked for again, is refused.
+func kept(a ...string) error {
+	c, err := net.Dial("tcp4", "good.test:"+echoPort)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, wait := range []time.Duration{0, time.Duration(number(a[0])) * time.Second} {
+		time.Sleep(wait)
+		if _, err := c.Write([]byte("x")); err != nil {
+			return fmt.Errorf("after %s: %w", wait, err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			return fmt.Errorf("after %s: %w", wait, err)
+		}
+	}
+	another, err := net.Dial("tcp4", c.RemoteAddr().String())
+	if err == nil {
+		another.Close()
+		return errors.New("another one is let through")
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return err
+	}
+	another, err = net.Dial("tcp4", "good.test:"+echoPort)
+	if err == nil {
+		another.Close()
+	}
+	return err
+}
+
+// A connection outlives the time for which its name was told, and no new one does: docs/network.md.
+func TestJailKeepsConnections(t *testing.T) {
+	world(t)
+	profile := writeProfile(t, "network:\n  mode: veth\n  egress:\n    - allow: \"good.test:"+echoPort+"\"\n")
+	// The zone's TTL is a second, and an address is open for a minute at least.
+	got, _ := jailProbe(t, profile, "kept 1", "kept 63")
+	if got[0].reached || !strings.Contains(got[0].detail, "let through") {
+		t.Errorf("control: within the time: %+v", got[0])
+	}
+	if !got[1].reached {
+		t.Errorf("after it: %s", got[1].detail)
 	}
 }

@@ -180,13 +180,15 @@ func contenders(b *testing.B, self string) []contender {
 	jail := []string{need.Jail(b), "-p", profile, "--ro", self + ":" + self, "--env", "JAIL_ROLE=probe", "--"}
 	const gateway = "jail-net-gateway"
 	all := []contender{{"no sandbox", nil, "203.0.113.53", ""}}
-	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err == nil {
-		f.Close()
-		all = append(all,
-			contender{"jail, TAP", jail, "", gateway},
-			contender{"slirp4netns", []string{"sh", "-c", "cd $TMPDIR; mkfifo fifo.$$; (exec 4<>fifo.$$; " + slirp + ")", "sh"}, "10.0.2.3", "slirp4netns"},
-			contender{"pasta", []string{"pasta", "--config-net", "-q", "--"}, "203.0.113.53", "pasta"})
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		b.Fatalf("%v (test/bench/network lends the run a TUN device)", err)
 	}
+	f.Close()
+	all = append(all,
+		contender{"jail, TAP", jail, "", gateway},
+		contender{"slirp4netns", []string{"sh", "-c", "cd $TMPDIR; mkfifo fifo.$$; (exec 4<>fifo.$$; " + slirp + ")", "sh"}, "10.0.2.3", "slirp4netns"},
+		contender{"pasta", []string{"pasta", "--config-net", "-q", "--"}, "203.0.113.53", "pasta"})
 	for _, other := range filepath.SplitList(os.Getenv("JAIL_BENCH_OTHER")) {
 		all = append(all, contender{filepath.Base(other), append([]string{other}, jail[1:]...), "", gateway})
 	}
