@@ -27,7 +27,7 @@ type statsCmd struct {
 
 // Help is the text below the command's first line.
 func (statsCmd) Help() string {
-	return "Bars are filled up to the sandbox's limit; without a limit the one for processors is filled up to all of the machine's. A sandbox without a control group (it has no limits, and no report was asked for) is counted process by process: memory that they share then counts for each, and what they read and write is not known."
+	return "Bars are filled up to the sandbox's limit; without a limit the one for processors is filled up to all of the machine's. What a sandbox's control group does not tell is counted process by process, and without limits or a report it has no group: memory that processes share then counts for each. What they read and write is known where a report was asked for, or disks have limits."
 }
 
 func (statsCmd) examples() []example {
@@ -114,26 +114,33 @@ func (c *statsCmd) look() ([]usage, error) {
 		states = []running.State{box.State}
 		box.Close()
 	}
-	var firsts []int
-	for _, s := range states {
-		if len(s.Cgroups) == 0 {
-			firsts = append(firsts, s.First)
-		}
-	}
-	var counted map[int]running.Usage
-	if len(firsts) > 0 {
-		counted = running.Usages(firsts)
-	}
 	out := []usage{}
+	var firsts []int // of those whose control group does not tell everything, or that have none
 	for _, s := range states {
 		u := usage{Name: s.Name, Profile: s.Profile, PID: s.Supervisor, Cgroup: len(s.Cgroups) > 0, at: time.Now()}
 		if u.Cgroup {
 			u.Stats = cgroup.At(s.Cgroups).Stats()
-		} else if n, ok := counted[s.First]; ok {
-			known := func(n uint64) cgroup.Reading { return cgroup.Reading{Value: n, Known: true} }
-			u.Memory, u.Processes, u.CPU = known(n.Memory), known(uint64(n.Processes)), known(uint64(n.CPU.Microseconds()))
+		}
+		if !u.Memory.Known || !u.Processes.Known || !u.CPU.Known {
+			firsts = append(firsts, s.First)
 		}
 		out = append(out, u)
+	}
+	if len(firsts) == 0 {
+		return out, nil
+	}
+	counted := running.Usages(firsts)
+	for i, s := range states {
+		n, ok := counted[s.First]
+		if !ok {
+			continue
+		}
+		u := &out[i]
+		for to, value := range map[*cgroup.Reading]uint64{&u.Memory: n.Memory, &u.Processes: uint64(n.Processes), &u.CPU: uint64(n.CPU.Microseconds())} {
+			if !to.Known {
+				*to = cgroup.Reading{Value: value, Known: true}
+			}
+		}
 	}
 	return out, nil
 }

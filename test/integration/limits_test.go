@@ -211,3 +211,34 @@ func TestStatsOfARunningSandbox(t *testing.T) {
 		t.Errorf("after its end: exit code %d, said %s", code, says)
 	}
 }
+
+// Where the sandbox's group has a controller for little, its processes are counted.
+func TestRootStatsOfAGroupThatTellsLittle(t *testing.T) {
+	need.Root(t)
+	needHybrid(t)
+	name := fmt.Sprintf("little%d", os.Getpid())
+	cmd := exec.Command(need.Jail(t), "--name", name, "--profile", "base", "--set", "limits.hugepages.2M=4M", "--", "sh", "-c", "echo up; sleep 100")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if _, err := out.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := exec.Command(need.Jail(t), "stats", "--json", name).Output()
+	var all []map[string]any
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil || len(all) != 1 || all[0]["cgroup"] != true {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if memory, ok := all[0]["memory_bytes"].(float64); !ok || memory < 100_000 || all[0]["processes"] == nil {
+		t.Errorf("%s", text)
+	}
+}
