@@ -17,8 +17,10 @@ type Flow struct {
 	// Host is set for a flow to the address that stands for the host's
 	// loopback; Addr is then of no account.
 	Host bool
-	// Own is set when Addr is one of the host's own addresses.
+	// Own is set when Addr is one of the host's own addresses, or another at which the host itself hears it.
 	Own bool
+	// Broadcast is set when Addr is a broadcast address of a network that the host is in.
+	Broadcast bool
 	// Names are those the address is leased under, and Pinned those of them
 	// whose address the profile itself fixed.
 	Names  []string
@@ -60,7 +62,7 @@ func (p *Policy) Decide(f Flow) Verdict {
 	f.Addr = Canonical(f.Addr)
 	class, within := Classify(f.Addr)
 	v := Verdict{Write: f.write()}
-	if !f.Host && class == Unroutable {
+	if !f.Host && (class == Unroutable || f.Broadcast) {
 		return Verdict{Why: "no program may send to " + f.Addr.String()}
 	}
 	for i := range p.rules {

@@ -69,12 +69,13 @@ func flow(s string) Flow {
 
 func TestDecide(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		rules []string
-		flow  string
-		names string
-		own   bool
-		want  string // "allow RULE" or the reason
+		name      string
+		rules     []string
+		flow      string
+		names     string
+		own       bool
+		broadcast bool
+		want      string // "allow RULE" or the reason
 	}{
 		{name: "an empty list allows nothing", flow: "203.0.113.1:443", want: "no rule allows it"},
 		{name: "a leased name on its port", rules: []string{"allow a.example:443"}, flow: "203.0.113.1:443", names: "a.example", want: "allow a.example:443"},
@@ -106,6 +107,7 @@ func TestDecide(t *testing.T) {
 		{name: "any is not link-local v6", rules: []string{"allow any"}, flow: "[fe80::1]:80", want: "it is a link-local address"},
 		{name: "nobody sends to multicast", rules: []string{"allow 224.0.0.0/4"}, flow: "224.0.0.251:5353/udp", want: "no program may send to 224.0.0.251"},
 		{name: "nobody sends to nowhere", rules: []string{"allow any"}, flow: "0.0.0.0:80", want: "no program may send to 0.0.0.0"},
+		{name: "nobody sends to all of a network", rules: []string{"allow 203.0.113.255", "allow any"}, flow: "203.0.113.255:80/udp", own: true, broadcast: true, want: "no program may send to 203.0.113.255"},
 		{name: "all of v4 is no special range", rules: []string{"allow 0.0.0.0/0"}, flow: "169.254.169.254:80", want: "the rule is wider than the link-local range"},
 		{name: "metadata when named", rules: []string{"allow 169.254.169.254:80"}, flow: "169.254.169.254:80", want: "allow 169.254.169.254:80"},
 		{name: "a private prefix", rules: []string{"allow 10.0.0.0/8:5432/tcp"}, flow: "10.1.2.3:5432", want: "allow 10.0.0.0/8:5432/tcp"},
@@ -125,7 +127,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := flow(c.flow)
-			f.Names, f.Own = strings.Fields(c.names), c.own
+			f.Names, f.Own, f.Broadcast = strings.Fields(c.names), c.own, c.broadcast
 			v := compile(t, c.rules...).Decide(f)
 			got := v.Why
 			if v.Allow {

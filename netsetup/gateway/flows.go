@@ -2,11 +2,9 @@ package gateway
 
 import (
 	"maps"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"jail/netsetup"
 )
@@ -126,29 +124,4 @@ func (f *flows) totals(standing map[destination]netsetup.Total) []netsetup.Total
 		out = append(out, t)
 	}
 	return out
-}
-
-// ownAddrs are the host's addresses, read again when they are older than a second.
-type ownAddrs struct {
-	mu   sync.Mutex
-	at   time.Time
-	have map[netip.Addr]struct{}
-}
-
-func (o *ownAddrs) contains(a netip.Addr) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.have == nil || time.Since(o.at) > time.Second {
-		addrs, err := net.InterfaceAddrs()
-		if err == nil {
-			o.have, o.at = make(map[netip.Addr]struct{}, len(addrs)), time.Now()
-			for _, n := range addrs {
-				if p, err := netip.ParsePrefix(n.String()); err == nil {
-					o.have[p.Addr().Unmap()] = struct{}{}
-				}
-			}
-		}
-	}
-	_, own := o.have[a]
-	return own
 }

@@ -45,7 +45,7 @@ func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (pr
 	if dst.Addr() == m.plan.Host4 || dst.Addr() == m.plan.Host6 {
 		f.Host = true
 	} else {
-		f.Own = m.g.own.contains(f.Addr)
+		f.Own, f.Broadcast = m.g.own.look(f.Addr)
 		f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
 	}
 	v := m.policy.Decide(f)
@@ -86,6 +86,14 @@ func (m *member) ownAgain(proto egress.Proto, from uint16, local, remote netip.A
 		m.refused(proto, from, f, v)
 	}
 	return !v.Allow
+}
+
+// barred reports that the host's kernel refuses to send to an address, by EACCES of connect(2): the address is one of
+// broadcast, and no socket here has SO_BROADCAST, or a route of the host's is of the type "prohibit".
+func (m *member) barred(proto egress.Proto, from uint16, dst netip.AddrPort) {
+	f := egress.Flow{Proto: proto, Addr: egress.Canonical(dst.Addr()), Port: dst.Port()}
+	f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
+	m.refused(proto, from, f, egress.Verdict{Why: "no program may send to " + f.Addr.String() + ": the host has it for a broadcast address, or its routes prohibit it"})
 }
 
 func (m *member) refused(proto egress.Proto, from uint16, f egress.Flow, v egress.Verdict) {

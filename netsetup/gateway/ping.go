@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -72,7 +73,17 @@ func (g *gateway) ping(pkt *stack.PacketBuffer) bool {
 // forwardPing sends one echo request on and the answer back under the program's
 // own identifier (the kernel puts the socket's into the request).
 func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte) {
+	ident := binary.BigEndian.Uint16(body[4:])
 	conn, err := pingSocket(dst)
+	if at := (*os.SyscallError)(nil); errors.As(err, &at) {
+		why := noHost
+		if errors.Is(err, unix.EACCES) {
+			m.barred(egress.ICMP, ident, netip.AddrPortFrom(dst, 0))
+			why = prohibited
+		}
+		g.device.reject(o, why)
+		return
+	}
 	if err != nil {
 		m.report(netsetup.Event{Kind: "notice", Proto: "icmp", Addr: dst,
 			Why: "this host lets its user send no ping (" + err.Error() + "); set the sysctl net.ipv4.ping_group_range to 0 2147483647"}, nil)
@@ -80,7 +91,6 @@ func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte
 		return
 	}
 	defer conn.Close()
-	ident := binary.BigEndian.Uint16(body[4:])
 	_ = conn.SetDeadline(time.Now().Add(pingWait))
 	if _, err := conn.Write(body); err != nil {
 		g.device.reject(o, noHost)
@@ -103,6 +113,8 @@ func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte
 	}
 }
 
+// pingSocket makes a socket that sends echo requests to an address. An error of connect(2) is an [os.SyscallError]; any
+// other means that the host lets its user have no such socket.
 func pingSocket(dst netip.Addr) (net.Conn, error) {
 	domain, proto := unix.AF_INET, unix.IPPROTO_ICMP
 	var to unix.Sockaddr
@@ -119,7 +131,7 @@ func pingSocket(dst netip.Addr) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "ping")
 	if err := unix.Connect(fd, to); err != nil {
 		f.Close()
-		return nil, err
+		return nil, os.NewSyscallError("connect", err)
 	}
 	// net.FileConn does not know ICMP sockets; a file with the poller behind it
 	// reads and writes them as well.

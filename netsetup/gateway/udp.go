@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +55,13 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		g.device.reject(o, prohibited)
 		return
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.dial[0]))
+	conn, err := dialUDP(p.dial[0])
+	if errors.Is(err, unix.EACCES) {
+		m.udp.Add(-1)
+		m.barred(egress.UDP, id.RemotePort, p.dial[0])
+		g.device.reject(o, prohibited)
+		return
+	}
 	if err != nil {
 		m.udp.Add(-1)
 		g.device.reject(o, noHost)
@@ -87,6 +94,23 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		f.stop()
 		m.flows.remove(f)
 	}()
+}
+
+// dialUDP makes a socket of the host that sends to one address, and not to a broadcast address: Go sets SO_BROADCAST on
+// every socket for datagrams, without which connect(2) is EACCES there (ip(7)). A broadcast is heard by the host itself.
+func dialUDP(to netip.AddrPort) (*net.UDPConn, error) {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0) }); e != nil {
+			return e
+		}
+		return os.NewSyscallError("setsockopt", err)
+	}}
+	c, err := d.Dial("udp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
 }
 
 // carryDatagrams copies datagrams both ways until the flow is idle or closed.

@@ -1,6 +1,7 @@
 package net_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,8 @@ const rules = `[
 	{"action":"allow","prefix":"203.0.113.20"},
 	{"action":"allow","prefix":"2001:db8:2::20"},
 	{"action":"allow","prefix":"0.0.0.0/0","ports":["8080"]},
-	{"action":"allow","group":"host","ports":["9000"]}]`
+	{"action":"allow","prefix":"::/0","ports":["8080"]},
+	{"action":"allow","group":"host","ports":["9000","9002"]}]`
 
 // dropAll are setpriv's words for taking away what this process may do in its own user namespace.
 var dropAll = []string{"--ambient-caps=-all", "--inh-caps=-all", "--"}
@@ -127,6 +129,41 @@ func hostBait(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		go greet(l)
 	}
+	// Who sends to a broadcast or anycast address gets no answer from there. What has come is asked for at another port.
+	u, err := net.ListenPacket("udp", "[::]:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	l, err := net.Listen("tcp", "[::]:9002")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	var heard sync.Map
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, _, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			heard.Store(string(buf[:n]), true)
+		}
+	}()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			what, _ := bufio.NewReader(c).ReadString('\n')
+			if _, yes := heard.Load(strings.TrimSuffix(what, "\n")); yes {
+				_, _ = c.Write([]byte("heard"))
+			}
+			c.Close()
+		}
+	}()
 }
 
 // What the rules allow works, without proxy variables and for every protocol.
@@ -193,6 +230,9 @@ var bypasses = []struct {
 	{name: "the host's loopback over IPv6", attempt: "tcp [::1]:9000"},
 	{name: "the host's own address", attempt: "tcp 198.51.100.2:9000"},
 	{name: "the host's own IPv6 address", attempt: "tcp [2001:db8:1::2]:9000"},
+	{name: "the broadcast address of a network of the host", attempt: "heard 203.0.113.255:8080"},
+	{name: "the broadcast address that the host has set", attempt: "heard 203.0.113.250:8080"},
+	{name: "the address that every router of a network hears", attempt: "heard [2001:db8:6::]:8080"},
 	{name: "the host as nowhere", attempt: "tcp 0.0.0.0:9000"},
 	{name: "a link-local address", attempt: "tcp [fe80::1%eth0]:80", none: true},
 	{name: "an abstract socket of the host", attempt: "abstract bait"},
@@ -220,6 +260,23 @@ func TestBypasses(t *testing.T) {
 	with, events := probe(t, true, network(""), attempts...)
 	checkBypasses(t, without, with)
 	checkReports(t, events)
+}
+
+// What only a route of the host's makes a broadcast address is refused by the host's kernel, and reported.
+func TestBroadcastByRoute(t *testing.T) {
+	world(t)
+	hostBait(t)
+	const attempt = "heard 203.0.113.206:8080"
+	if without, _ := probe(t, false, "", attempt); !without[0].reached {
+		t.Errorf("the control run is refused too, so this proves nothing: %s", without[0].detail)
+	}
+	with, events := probe(t, true, `{"mode":"veth","egress":[{"action":"allow","prefix":"203.0.113.206"},{"action":"allow","group":"host","ports":["9002"]}]}`, attempt)
+	if with[0].reached || with[0].millis > 4000 || !strings.Contains(with[0].detail, "no route to host") {
+		t.Errorf("%+v", with[0])
+	}
+	if len(events) != 1 || events[0].Proto != "udp" || events[0].Port != 8080 || !strings.HasPrefix(events[0].Why, "no program may send to 203.0.113.206: ") {
+		t.Errorf("reports: %+v", events)
+	}
 }
 
 // controlRun makes the attempts without a sandbox. It does what a sandbox must not, and takes it back, for the next

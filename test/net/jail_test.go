@@ -30,7 +30,9 @@ const profileRules = `
     - allow: 203.0.113.20
     - allow: "2001:db8:2::20"
     - allow: "0.0.0.0/0:8080"
+    - allow: "[::/0]:8080/udp"
     - allow: "host:9000"
+    - allow: "host:9002"
 `
 
 // mighty gives a program all that a profile can give it: root inside, every capability, every system call.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -65,6 +66,7 @@ var probes = map[string]func(...string) error{
 	"twice":    twice,
 	"udp":      func(a ...string) error { return datagram(a[0], 10) },
 	"bigudp":   func(a ...string) error { return datagram(a[0], 60000) },
+	"heard":    heard,
 	"lookup":   lookup,
 	"query":    func(a ...string) error { return query("udp", a[0], a[1], dns.TypeA) },
 	"querytcp": func(a ...string) error { return query("tcp", a[0], a[1], dns.TypeA) },
@@ -137,6 +139,38 @@ func datagram(addr string, size int) error {
 		}
 	}
 	return errors.New("another answer")
+}
+
+// heard sends a datagram, and asks the host whether it has come.
+func heard(a ...string) error {
+	c, err := net.Dial("udp", a[0])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	token := fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())
+	for range 2 {
+		if _, err := c.Write([]byte(token)); err != nil {
+			return err
+		}
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 10)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
+	ask, err := net.DialTimeout("tcp", net.JoinHostPort(os.Getenv("HOST4"), "9002"), patience)
+	if err != nil {
+		return fmt.Errorf("nobody can be asked: %w", err)
+	}
+	defer ask.Close()
+	_ = ask.SetDeadline(time.Now().Add(patience))
+	if _, err := ask.Write([]byte(token + "\n")); err != nil {
+		return err
+	}
+	if answer, _ := io.ReadAll(ask); string(answer) != "heard" {
+		return errors.New("it has not come")
+	}
+	return nil
 }
 
 func lookup(a ...string) error {

@@ -47,7 +47,11 @@ var makeWorld = sync.OnceValue(func() error {
 		ip addr add 198.51.100.2/24 dev h0; ip addr add 2001:db8:1::2/64 dev h0 nodad
 		ip link set h0 up
 		ip link add bait0 type veth peer name bait1
-		ip link set bait0 up
+		# Another network of the host: where nobody is but the host itself, which hears every address of that network for it.
+		echo 1 > /proc/sys/net/ipv6/conf/bait0/forwarding
+		ip link set bait0 up; ip link set bait1 up
+		ip addr add 203.0.113.241/28 brd 203.0.113.250 dev bait0; ip addr add 2001:db8:6::1/64 dev bait0 nodad
+		ip route add broadcast 203.0.113.206 dev bait0 table local
 		ip route add default via 198.51.100.1; ip route add default via 2001:db8:1::1
 		echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range || echo "$(id -g) $(id -g)" > /proc/sys/net/ipv4/ping_group_range`
 	inside := `
