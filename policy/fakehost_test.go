@@ -199,6 +199,7 @@ func (f fakeFS) Access(p string, _ uint32) error {
 }
 
 // fakeMachine is a Debian-like machine of an ordinary user.
+// The numbers below /sys/dev/block are those that Lstat makes of the names.
 const fakeMachine = `
 /usr/bin/sh
 /usr/bin/firefox
@@ -235,11 +236,19 @@ const fakeMachine = `
 /dev/null c
 /dev/kvm c
 /dev/sda b
+/dev/sda1 b
+/dev/cciss/c0d0p1 b
+/dev/sdz b
 /dev/dri/card0 c
 /dev/snd/timer c
 /dev/video0 c
 /sys/devices/system/cpu/online=0-3
 /sys/devices/system/node/online=0
+/sys/dev/block/8:8 -> ../../devices/ata1/block/sda
+/sys/dev/block/8:11 -> ../../devices/ata1/block/sda/sda1
+/sys/dev/block/8:14 -> ../../devices/raid/block/cciss!c0d0/cciss!c0d0p1
+/sys/devices/ata1/block/sda/sda1/partition=1
+/sys/devices/raid/block/cciss!c0d0/cciss!c0d0p1/partition=1
 /sys/kernel/mm/hugepages/hugepages-2048kB/
 /sys/kernel/mm/hugepages/hugepages-1048576kB/
 /proc/sys/net/ipv4/conf/eth0/

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -283,11 +284,39 @@ func (r *resolver) ioLimit(e listed[IOItem]) (l IOLimit, ok bool) {
 		Weight:   r.inRange(i.Weight, e.key+".weight", 1, 10000),
 	}
 	l.Major, l.Minor = deviceNumber(f.stat.Rdev)
+	if cause, fix := r.noWholeDisk(l.Major, l.Minor); cause != "" {
+		r.fail(i.Device.Origin, e.key+".device", quote(dev)+cause, fix)
+		return l, false
+	}
 	if !i.Read.Set && !i.Write.Set && !i.ReadOps.Set && !i.WriteOps.Set && !i.Weight.Set {
 		r.fail(i.Origin, e.key, "limits nothing", "give read, write, read-ops, write-ops or weight")
 		return l, false
 	}
 	return l, true
+}
+
+// noWholeDisk says why the kernel would not limit a block device: it knows whole
+// disks only (blkg_conf_open_bdev in block/blk-cgroup.c), and a node in /dev can
+// be of a disk that is gone. Without sysfs to ask, the start has the word.
+func (r *resolver) noWholeDisk(major, minor uint32) (cause, fix string) {
+	const disks = "/sys/dev/block"
+	if _, err := r.host.FS.Lstat(disks); err != nil {
+		return "", ""
+	}
+	number := strconv.FormatUint(uint64(major), 10) + ":" + strconv.FormatUint(uint64(minor), 10)
+	link, err := r.host.FS.Readlink(disks + "/" + number)
+	if missing(err) {
+		return " has the number " + number + ", and there is no such block device", "name a whole disk, as /dev/sda; lsblk lists them"
+	}
+	if err != nil {
+		return "", ""
+	}
+	if _, err := r.host.FS.Lstat(disks + "/" + number + "/partition"); err != nil {
+		return "", ""
+	}
+	// The folder of a partition lies in its disk's; sysfs writes a / of a name as !.
+	disk := strings.ReplaceAll(path.Base(path.Dir(link)), "!", "/")
+	return " is a partition, and only a disk can be limited", "name the whole disk, /dev/" + disk
 }
 
 // deviceNumber takes a dev_t apart (makedev(3)).

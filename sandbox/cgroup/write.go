@@ -104,7 +104,7 @@ func (w *work) notWritten(dir string, s setting, err error) *Refused {
 			what, remedy = "this machine has no huge pages of that size", "see the folders in /sys/kernel/mm/hugepages"
 		}
 	case unix.ENODEV, unix.ENXIO:
-		what, remedy = "there is no such block device", "give MAJOR:MINOR of a whole disk, see lsblk"
+		what, remedy = "there is no such block device", "name a whole disk, such as /dev/sda: lsblk lists them"
 		if !strings.HasPrefix(s.file, "io.") {
 			what, remedy = "there is no such device", ""
 		}
