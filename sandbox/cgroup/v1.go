@@ -132,7 +132,7 @@ func (w *work) setV1(manager *fs.Manager, g *Group, l limitV1) *Refused {
 			have, _ := get(filepath.Join(filepath.Dir(dir), l.file))
 			reason, remedy = "there is no such "+cpusetWord(l.file)+" in its group", "use some of "+have
 		case errors.Is(err, unix.ENODEV):
-			reason, remedy = "there is no such block device", "give MAJOR:MINOR of a whole disk, see lsblk"
+			reason, remedy = "there is no such block device", "name a whole disk, such as /dev/sda: lsblk lists them"
 		case l.controller == "blkio":
 			remedy = "limits go to whole disks, not to partitions: see lsblk"
 		}
