@@ -241,35 +241,47 @@ func (e *explainer) environment() {
 	}
 }
 
+// limits says what it gets of the machine. What is max is no limit; memory-low
+// has no such value.
 func (e *explainer) limits() {
-	l, lines := &e.r.Limits, []string(nil)
-	size := func(n Number) string {
-		if n.V == Unlimited {
-			return "unlimited"
-		}
-		return byteText(n.V)
-	}
-	count := func(n Number) string { return limitText(n.V) }
-	for _, s := range []struct {
-		n    Number
-		text string
-		show func(Number) string
-	}{
-		{l.Memory, "memory", size}, {l.MemoryHigh, "memory before it is slowed down", size}, {l.Swap, "swap", size},
-		{l.Pids, "processes and threads", count}, {l.CPUWeight, "weight when processors are scarce", count},
-	} {
-		if s.n.Set {
-			lines = append(lines, s.text+": "+s.show(s.n))
+	l := &e.r.Limits
+	var lines []string
+	add := func(n Number, what string, show func(int64) string) {
+		if bounds(n) {
+			lines = append(lines, what+": "+show(n.V))
 		}
 	}
-	if l.CPUQuota.Set && l.CPUQuota.V != Unlimited {
-		lines = append(lines, "processor time: "+strconv.FormatInt(l.CPUQuota.V*100/CPUPeriod, 10)+"% of one")
+	rate := func(n int64) string { return byteText(n) + " a second" }
+	often := func(n int64) string { return countText(n) + " a second" }
+	add(l.Memory, "memory", byteText)
+	add(l.MemoryHigh, "memory before it is slowed down", byteText)
+	if l.MemoryLow.Set && l.MemoryLow.V == Unlimited {
+		lines = append(lines, "memory left to it when others run short: all it has")
 	}
+	add(l.MemoryLow, "memory left to it when others run short", byteText)
+	add(l.Swap, "swap", byteText)
+	add(l.Pids, "processes and threads", countText)
+	add(l.CPUWeight, "weight when processors are scarce", countText)
+	add(l.CPUQuota, "processor time", func(n int64) string { return cpuText(n) + " of one" })
 	if l.CPUs.Set {
 		lines = append(lines, "processors: "+l.CPUs.V)
 	}
+	if l.Mems.Set {
+		lines = append(lines, "memory nodes: "+l.Mems.V)
+	}
+	for _, h := range l.HugePages {
+		add(Number{V: h.Limit, Set: true}, "huge pages of "+h.PageSize, byteText)
+	}
+	add(l.IOWeight, "weight when disks are scarce", countText)
 	for _, d := range l.IO {
-		lines = append(lines, "input and output on "+d.Device)
+		add(d.Read, "reading from "+d.Device, rate)
+		add(d.Write, "writing to "+d.Device, rate)
+		add(d.ReadOps, "reads from "+d.Device, often)
+		add(d.WriteOps, "writes to "+d.Device, often)
+		add(d.Weight, "weight when "+d.Device+" is scarce", countText)
+	}
+	if l.OOMGroup.V {
+		lines = append(lines, "being out of memory: all its processes are killed together")
 	}
 	for _, rl := range e.r.Rlimits {
 		name := strings.ToLower(strings.TrimPrefix(rl.Type, "RLIMIT_"))

@@ -44,6 +44,47 @@ func TestExplainEscapes(t *testing.T) {
 	}
 }
 
+// Every limit is told, and none that is max.
+func TestExplainLimits(t *testing.T) {
+	explain := func(limits string) string {
+		t.Helper()
+		var b strings.Builder
+		if err := resolveText(t, "version: 1\nlimits: "+limits+"\n").Explain(&b); err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(b.String(), "It is limited in:\n")
+		section, _, _ := strings.Cut(after, "\n\n")
+		return section
+	}
+	got := explain("{memory: 4G, memory-high: 3G, memory-low: 1G, swap: 0, cpu: 33.3%, cpu-weight: 7, cpus: 0-1, mems: 0, pids: 9, io-weight: 20, hugepages: {2M: 1G}, oom-group: true, io: [{device: /dev/sda, read: 1M/s, write: 2M/s, read-ops: 3, write-ops: 4, weight: 5}]}")
+	want := `  being out of memory: all its processes are killed together
+  huge pages of 2MB: 1G
+  memory before it is slowed down: 3G
+  memory left to it when others run short: 1G
+  memory nodes: 0
+  memory: 4G
+  processes and threads: 9
+  processor time: 33.3% of one
+  processors: 0-1
+  reading from /dev/sda: 1M a second
+  reads from /dev/sda: 3 a second
+  swap: 0 bytes
+  weight when /dev/sda is scarce: 5
+  weight when disks are scarce: 20
+  weight when processors are scarce: 7
+  writes to /dev/sda: 4 a second
+  writing to /dev/sda: 2M a second`
+	if got = strings.TrimRight(got, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := explain("{memory: max, memory-high: max, swap: max, cpu: max, pids: max, hugepages: {2M: max}, oom-group: false, io: [{device: /dev/sda, read: max, write: max, read-ops: max, write-ops: max}]}"); got != "" {
+		t.Errorf("max is told as a limit:\n%s", got)
+	}
+	if got := explain("{memory-low: max}"); got != "  memory left to it when others run short: all it has\n" {
+		t.Errorf("memory-low: max is %q", got)
+	}
+}
+
 func TestExplainSaysWhatIsOpen(t *testing.T) {
 	explain := func(r *Resolved) string {
 		t.Helper()

@@ -149,6 +149,12 @@ var translated = []struct {
 			"no memory <- /unified/memory.high: cgroup v1 has nothing that means the same\nno memory <- /unified/memory.oom.group: cgroup v1 has nothing that means the same\n",
 	},
 	{
+		"a weight for all disks and one for a single disk",
+		&specs.LinuxResources{Unified: map[string]string{"io.weight": "default 100\n8:0 7"}},
+		"io: io.weight=default 100 <- /unified/io.weight\nio: io.weight=8:0 7 <- /unified/io.weight\n",
+		"blkio: blkio.weight=100 <- /unified/io.weight\nno blkio <- /unified/io.weight: cgroup v1 has nothing that means the same\n",
+	},
+	{
 		"what cgroup v1 never does need not be switched off",
 		&specs.LinuxResources{Unified: map[string]string{"memory.high": "max"}},
 		"memory: memory.high=max <- /unified/memory.high\n",

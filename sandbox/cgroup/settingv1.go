@@ -42,7 +42,10 @@ func settingsV1(res *specs.LinuxResources) ([]limitV1, Refusals) {
 		t.refuse("rdma", "", "/rdma", "jail limits rdma on cgroup v2 only", "take rdma out of the resources")
 	}
 	for _, key := range slices.Sorted(maps.Keys(res.Unified)) {
-		t.unified(key, strings.TrimSpace(res.Unified[key]))
+		// A line for each disk, as in cgroup v2: what v1 has for one it may not have for the next.
+		for line := range strings.SplitSeq(strings.TrimSpace(res.Unified[key]), "\n") {
+			t.unified(key, strings.TrimSpace(line))
+		}
 	}
 	return t.set, t.refused
 }
@@ -290,27 +293,25 @@ func (t *translationV1) cpuMax(text, at string) bool {
 	return true
 }
 
-func (t *translationV1) ioMax(text, at string) bool {
-	for line := range strings.SplitSeq(text, "\n") {
-		f := strings.Fields(line)
-		if len(f) < 2 {
+func (t *translationV1) ioMax(line, at string) bool {
+	f := strings.Fields(line)
+	if len(f) < 2 {
+		return false
+	}
+	var major, minor int64
+	if n, err := fmt.Sscanf(f[0], "%d:%d", &major, &minor); n != 2 || err != nil {
+		return false
+	}
+	for _, word := range f[1:] {
+		key, value, _ := strings.Cut(word, "=")
+		rate, err := strconv.ParseUint(strings.Replace(value, "max", "0", 1), 10, 64)
+		file, ok := map[string]string{
+			"rbps": "read_bps_device", "wbps": "write_bps_device", "riops": "read_iops_device", "wiops": "write_iops_device",
+		}[key]
+		if err != nil || !ok {
 			return false
 		}
-		var major, minor int64
-		if n, err := fmt.Sscanf(f[0], "%d:%d", &major, &minor); n != 2 || err != nil {
-			return false
-		}
-		for _, word := range f[1:] {
-			key, value, _ := strings.Cut(word, "=")
-			rate, err := strconv.ParseUint(strings.Replace(value, "max", "0", 1), 10, 64)
-			file, ok := map[string]string{
-				"rbps": "read_bps_device", "wbps": "write_bps_device", "riops": "read_iops_device", "wiops": "write_iops_device",
-			}[key]
-			if err != nil || !ok {
-				return false
-			}
-			t.throttle(file, major, minor, rate, at)
-		}
+		t.throttle(file, major, minor, rate, at)
 	}
 	return true
 }
