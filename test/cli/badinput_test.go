@@ -90,7 +90,7 @@ func badHome(t *testing.T) string {
 }
 
 // Paths of the machine that policy's table was made for: what is said of them, or whether they are there, differs.
-var itsMachine = []string{"/srv/", "/dev/", "/sys", "/home/user/", "~/work", "br0", "cpu-affinity"}
+var itsMachine = []string{"/srv/", "/dev/", "/sys", "/home/user/", "~/work", "br0", "cpu-affinity", "hugepages"}
 
 // TestBadInput has every mistake that policy's table has answered by jail itself: `check` exits with 1, a run with 125,
 // both say the same, word by word, and nothing is started.
