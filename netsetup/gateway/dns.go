@@ -185,10 +185,15 @@ func (m *member) newResolver(host []netip.AddrPort, out *sender) (*names.Resolve
 			if v.Rule != nil {
 				e.Rule = v.Rule.String()
 			}
-			m.report(e, func() string {
-				s, _ := ctx.Value(askerKey{}).(socketInside)
-				return m.whose(s.proto, s.port)
-			})
+			s, _ := ctx.Value(askerKey{}).(socketInside)
+			if len(m.g.queries) > maxQueries/2 {
+				// Those who wait here would keep others from asking.
+				m.report(e, m.whose(s.proto, s.port))
+				return
+			}
+			known := make(chan struct{})
+			m.reportThen(e, m.whose(s.proto, s.port), func() { close(known) })
+			<-known
 		},
 	}, nil
 }

@@ -134,6 +134,9 @@ func (s *server) serveDoor(door *net.UnixConn, shared bool) {
 
 // leave is called for a connection that is closed, with the member behind it.
 func (s *server) leave(m *member) {
+	if m != nil {
+		m.tellPending() // while others may come, go and be looked at
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns--; s.conns > 0 {

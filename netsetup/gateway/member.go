@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +29,7 @@ type member struct {
 
 	flows     flows
 	reports   reports
+	found     found
 	listeners []*netsetup.Listener // its published ports
 }
 
@@ -39,8 +39,8 @@ type proposal struct {
 	name string           // what the address was handed out for
 }
 
-// decide asks the policy about a flow, and reports a refusal. from is the port inside.
-func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (proposal, bool) {
+// judge asks the policy about a flow. from is the port inside. It gives the flow's way, or why it may not be.
+func (m *member) judge(proto egress.Proto, from uint16, dst netip.AddrPort) (proposal, *refusal) {
 	f := egress.Flow{Proto: proto, Addr: egress.Canonical(dst.Addr()), Port: dst.Port()}
 	if dst.Addr() == m.plan.Host4 || dst.Addr() == m.plan.Host6 {
 		f.Host = true
@@ -53,8 +53,7 @@ func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (pr
 		v = egress.Verdict{Why: "it is an address of the way out, " + m.config.Uplink + ", which leads to the host"}
 	}
 	if !v.Allow {
-		m.refused(proto, from, f, v)
-		return proposal{}, false
+		return proposal{}, &refusal{proto, from, f, v}
 	}
 	var p proposal
 	if len(f.Names) > 0 {
@@ -66,108 +65,59 @@ func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (pr
 			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), dst.Port()),
 			netip.AddrPortFrom(netip.IPv6Loopback(), dst.Port()),
 		}
-		return p, true
+		return p, nil
 	}
 	p.dial = []netip.AddrPort{netip.AddrPortFrom(f.Addr, dst.Port())}
-	return p, true
+	return p, nil
 }
 
-// ownAgain is asked when a connection stands: its two ends having one address
+// judgeOwn is asked when a connection stands: its two ends having one address
 // means that the host itself answers there, on an address that it was given
 // after the list was read, or by a rule of its firewall.
-func (m *member) ownAgain(proto egress.Proto, from uint16, local, remote netip.AddrPort) bool {
+func (m *member) judgeOwn(proto egress.Proto, from uint16, local, remote netip.AddrPort) *refusal {
 	if local.Addr().Unmap() != remote.Addr().Unmap() || remote.Addr().IsLoopback() {
-		return false
+		return nil
 	}
 	f := egress.Flow{Proto: proto, Addr: egress.Canonical(remote.Addr()), Port: remote.Port(), Own: true}
 	f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
 	v := m.policy.Decide(f)
-	if !v.Allow {
-		m.refused(proto, from, f, v)
+	if v.Allow {
+		return nil
 	}
-	return !v.Allow
+	return &refusal{proto, from, f, v}
 }
 
-// barred reports that the host's kernel refuses to send to an address, by EACCES of connect(2): the address is one of
+// barred is why a flow may not be that the host's kernel refuses to send, by EACCES of connect(2): the address is one of
 // broadcast, and no socket here has SO_BROADCAST, or a route of the host's is of the type "prohibit".
-func (m *member) barred(proto egress.Proto, from uint16, dst netip.AddrPort) {
+func (m *member) barred(proto egress.Proto, from uint16, dst netip.AddrPort) *refusal {
 	f := egress.Flow{Proto: proto, Addr: egress.Canonical(dst.Addr()), Port: dst.Port()}
 	f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
-	m.refused(proto, from, f, egress.Verdict{Why: "no program may send to " + f.Addr.String() + ": the host has it for a broadcast address, or its routes prohibit it"})
+	return &refusal{proto, from, f, egress.Verdict{Why: "no program may send to " + f.Addr.String() + ": the host has it for a broadcast address, or its routes prohibit it"}}
 }
 
-func (m *member) refused(proto egress.Proto, from uint16, f egress.Flow, v egress.Verdict) {
-	e := netsetup.Event{Kind: "flow", Proto: proto.String(), Addr: f.Addr, Port: f.Port, Why: v.Why, Write: v.Write}
-	if f.Host {
-		e.Addr, e.Name = netip.Addr{}, netsetup.HostName
-	} else if len(f.Names) > 0 {
-		e.Name = f.Names[0]
+// decide judges a flow for a goroutine that serves this flow only: a refusal is given when the program behind it is
+// known. The reader of packets, which all members share, must not wait for that and calls judge and refuse.
+func (m *member) decide(proto egress.Proto, from uint16, dst netip.AddrPort) (proposal, bool) {
+	p, no := m.judge(proto, from, dst)
+	if no != nil {
+		m.refuseAndWait(no)
 	}
-	if v.Rule != nil {
-		e.Rule = v.Rule.String()
-	}
-	m.report(e, func() string { return m.whose(proto, from) })
+	return p, no == nil
 }
 
-// reports holds what was reported, for each is reported once.
-type reports struct {
-	underway atomic.Int32
-	mu       sync.Mutex
-	seen     map[reportKey]struct{}
-	// send carries an event to the supervisor.
-	send func(netsetup.Event)
+// ownAgain is judgeOwn for such a goroutine.
+func (m *member) ownAgain(proto egress.Proto, from uint16, local, remote netip.AddrPort) bool {
+	no := m.judgeOwn(proto, from, local, remote)
+	if no != nil {
+		m.refuseAndWait(no)
+	}
+	return no != nil
 }
 
-type reportKey struct {
-	kind, proto, name, why string
-	addr                   netip.Addr
-	port                   uint16
-}
-
-// maxReports bounds what is remembered, and with it what a program that scans
-// can make jail print.
-const maxReports = 1024
-
-// report tells the supervisor of an event, once. whose, if any, finds out the program; it
-// is asked only for what is told.
-func (m *member) report(e netsetup.Event, whose func() string) {
-	k := reportKey{e.Kind, e.Proto, e.Name, e.Why, e.Addr, e.Port}
-	r := &m.reports
-	r.underway.Add(1)
-	defer r.underway.Add(-1)
-	r.mu.Lock()
-	if r.seen == nil {
-		r.seen = map[reportKey]struct{}{}
-	}
-	_, again := r.seen[k]
-	n := len(r.seen)
-	if !again && n <= maxReports {
-		r.seen[k] = struct{}{}
-	}
-	send := r.send
-	r.mu.Unlock()
-	if again || n > maxReports || send == nil {
-		return
-	}
-	if n == maxReports {
-		e = netsetup.Event{Kind: "notice", Why: "more refusals are not reported: there were 1024 different ones"}
-	}
-	if whose != nil {
-		e.Program = whose()
-	}
-	e.Time, e.Sandbox = time.Now(), m.name
-	send(e)
-}
-
-// lastPatience bounds the wait for what is to be told at the end: somewhat more than the search for a program.
-const lastPatience = whosePatience + 50*time.Millisecond
-
-// tellLast waits until what the program has sent before its end is dealt with, so that it is reported if it is refused.
-func (m *member) tellLast() {
-	until := time.Now().Add(lastPatience)
-	for m.g.device != nil && (!m.g.device.idle() || m.reports.underway.Load() > 0) && time.Now().Before(until) {
-		time.Sleep(time.Millisecond)
-	}
+func (m *member) refuseAndWait(no *refusal) {
+	known := make(chan struct{})
+	m.refuse(no, func() { close(known) })
+	<-known
 }
 
 func (m *member) close() {

@@ -35,6 +35,7 @@ func (g *gateway) servePing() {
 	g.stack.SetTransportProtocolHandler(icmp.ProtocolNumber6, handle)
 }
 
+// ping is called by the reader of packets and does not wait.
 func (g *gateway) ping(pkt *stack.PacketBuffer) bool {
 	h := pkt.TransportHeader().Slice()
 	if len(h) < icmpEchoLen {
@@ -52,9 +53,9 @@ func (g *gateway) ping(pkt *stack.PacketBuffer) bool {
 	if o.dst == m.plan.Gateway4 || o.dst == m.plan.Gateway6 {
 		return false // the stack answers
 	}
-	p, ok := m.decide(egress.ICMP, binary.BigEndian.Uint16(h[4:]), netip.AddrPortFrom(o.dst, 0))
-	if !ok {
-		g.device.reject(o, prohibited)
+	p, no := m.judge(egress.ICMP, binary.BigEndian.Uint16(h[4:]), netip.AddrPortFrom(o.dst, 0))
+	if no != nil {
+		m.refuse(no, func() { g.device.reject(o, prohibited) })
 		return true
 	}
 	body := append([]byte(nil), h[:icmpEchoLen]...)
@@ -76,12 +77,11 @@ func (g *gateway) forwardPing(m *member, o original, dst netip.Addr, body []byte
 	ident := binary.BigEndian.Uint16(body[4:])
 	conn, err := pingSocket(dst)
 	if at := (*os.SyscallError)(nil); errors.As(err, &at) {
-		why := noHost
 		if errors.Is(err, unix.EACCES) {
-			m.barred(egress.ICMP, ident, netip.AddrPortFrom(dst, 0))
-			why = prohibited
+			m.refuse(m.barred(egress.ICMP, ident, netip.AddrPortFrom(dst, 0)), func() { g.device.reject(o, prohibited) })
+			return
 		}
-		g.device.reject(o, why)
+		g.device.reject(o, noHost)
 		return
 	}
 	if err != nil {

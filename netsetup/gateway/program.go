@@ -124,6 +124,9 @@ func (g *gateway) programEnded(said string) {
 	for _, m := range list {
 		m.report(netsetup.Event{Kind: "notice", Why: m.config.Uplink + " has ended, and with it the network: " + said}, nil)
 	}
+	for _, m := range list {
+		m.tellPending()
+	}
 	os.Exit(1)
 }
 

@@ -37,7 +37,7 @@ func (g *gateway) listenQueue() error {
 	}
 	// Questions that came too fast for the socket are lost, not a reason to stop.
 	_ = q.SetOption(netlink.NoENOBUFS, true)
-	// A report looks for the program behind a packet; the next one need not wait for that.
+	// The list of the host's addresses may have to be read for one; the next need not wait for that.
 	slots := make(chan struct{}, decisions)
 	err = q.RegisterWithErrorFunc(context.Background(), func(a nfqueue.Attribute) int {
 		if a.PacketID == nil {
@@ -50,11 +50,13 @@ func (g *gateway) listenQueue() error {
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			mark := firewall.Refused
-			if g.admits(packet) {
-				mark = firewall.Allowed
-			}
-			_ = q.SetVerdictWithOption(id, nfqueue.NfRepeat, nfqueue.WithMark(uint32(mark)))
+			g.judgePacket(packet, func(ok bool) {
+				mark := firewall.Refused
+				if ok {
+					mark = firewall.Allowed
+				}
+				_ = q.SetVerdictWithOption(id, nfqueue.NfRepeat, nfqueue.WithMark(uint32(mark)))
+			})
 		}()
 		return 0
 	}, func(err error) int {
@@ -72,21 +74,27 @@ func (g *gateway) listenQueue() error {
 	return nil
 }
 
-// admits decides about the first packet of a flow. What cannot be read is refused.
-func (g *gateway) admits(packet []byte) bool {
+// judgePacket decides about the first packet of a flow, and does not wait for the search for the program that is refused
+// one: all members share the places for decisions. What cannot be read is refused.
+func (g *gateway) judgePacket(packet []byte, answer func(ok bool)) {
 	src, dst, proto, ok := readPacket(packet)
-	if !ok {
-		return false
+	m := (*member)(nil)
+	if ok {
+		m = g.member(src.Addr())
 	}
-	m := g.member(src.Addr())
 	if m == nil {
-		return false
+		answer(false)
+		return
 	}
-	p, ok := m.decide(proto, src.Port(), dst)
-	if ok && p.name != netsetup.HostName { // that one is relayed, and counted there
+	p, no := m.judge(proto, src.Port(), dst)
+	if no != nil {
+		m.refuse(no, func() { answer(false) })
+		return
+	}
+	if p.name != netsetup.HostName { // that one is relayed, and counted there
 		m.flows.count(destination{proto: proto.String(), name: p.name, addr: dst.Addr(), port: dst.Port()})
 	}
-	return ok
+	answer(true)
 }
 
 // readPacket finds out what the first packet of a flow is about. The kernel has put

@@ -37,6 +37,7 @@ func (g *gateway) serveUDP() {
 	})
 }
 
+// openUDP is called by the reader of packets and does not wait.
 func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
 	o := originalOf(pkt)
 	m := g.member(o.src)
@@ -44,9 +45,9 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		return
 	}
 	dst := netip.AddrPortFrom(o.dst, id.LocalPort)
-	p, ok := m.decide(egress.UDP, id.RemotePort, dst)
-	if !ok {
-		g.device.reject(o, prohibited)
+	p, no := m.judge(egress.UDP, id.RemotePort, dst)
+	if no != nil {
+		m.refuse(no, func() { g.device.reject(o, prohibited) })
 		return
 	}
 	if m.udp.Add(1) > maxUDP {
@@ -58,8 +59,7 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 	conn, err := dialUDP(p.dial[0])
 	if errors.Is(err, unix.EACCES) {
 		m.udp.Add(-1)
-		m.barred(egress.UDP, id.RemotePort, p.dial[0])
-		g.device.reject(o, prohibited)
+		m.refuse(m.barred(egress.UDP, id.RemotePort, p.dial[0]), func() { g.device.reject(o, prohibited) })
 		return
 	}
 	if err != nil {
@@ -67,10 +67,10 @@ func (g *gateway) openUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer)
 		g.device.reject(o, noHost)
 		return
 	}
-	if m.ownAgain(egress.UDP, id.RemotePort, conn.LocalAddr().(*net.UDPAddr).AddrPort(), p.dial[0]) {
+	if no := m.judgeOwn(egress.UDP, id.RemotePort, conn.LocalAddr().(*net.UDPAddr).AddrPort(), p.dial[0]); no != nil {
 		m.udp.Add(-1)
 		conn.Close()
-		g.device.reject(o, prohibited)
+		m.refuse(no, func() { g.device.reject(o, prohibited) })
 		return
 	}
 	var wq waiter.Queue
