@@ -3,7 +3,6 @@ package netsetup
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -161,9 +160,9 @@ func (n *Network) link(files []*os.File) error {
 	b = rtnl.Batch{}
 	b.Set(rtnl.Link{Index: loopback}, "bring up the loopback")
 	b.Set(rtnl.Link{Index: inside}, "bring up eth0")
-	eth0.Configure(&b, inside, p.Addr4, p.Gateway4, netip.Prefix{}, p.GatewayMAC[:])
+	eth0.Configure(&b, inside, p.Addr4, p.Gateway4, eth0.Shared{}, p.GatewayMAC[:])
 	if !n.held.Lost6() {
-		eth0.Configure(&b, inside, p.Addr6, p.Gateway6, netip.Prefix{}, p.GatewayMAC[:])
+		eth0.Configure(&b, inside, p.Addr6, p.Gateway6, eth0.Shared{}, p.GatewayMAC[:])
 	}
 	return b.Send(routesInside)
 }

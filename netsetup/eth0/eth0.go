@@ -28,16 +28,28 @@ func Settings6(link string) [][2]string {
 	return [][2]string{{at + "addr_gen_mode", "1"}, {at + "accept_ra", "0"}, {at + "accept_dad", "0"}, {at + "router_solicitations", "0"}, {at + "accept_redirects", "0"}}
 }
 
+// Shared is what is particular to the members of a shared network, for one family. Its zero value is no such network.
+type Shared struct {
+	Peers netip.Prefix // where the members have their addresses
+	Host  netip.Addr   // among these, the one that stands for the host's loopback
+}
+
 // Configure adds the requests for one family, for the link of that number. The neighbour is written down, so that neither
-// side waits for ARP. There is no link-local address and no route to a subnet, but to the members of a shared network
-// (peers, if valid), so that every packet reaches the gateway, which answers for it at once.
-func Configure(b *rtnl.Batch, index int, own, gateway netip.Addr, peers netip.Prefix, mac []byte) {
+// side waits for ARP. There is no link-local address and no route to a subnet, so that every packet reaches the gateway,
+// which answers for it at once.
+//
+// Members of a shared network send to each other, and find out each other's hardware address by ARP (RFC 826) or neighbour
+// discovery (RFC 4861). The gateway answers neither, so that the host's address there needs a route of its own, over
+// the gateway. At an address that no member has the kernel gives up after some seconds: EHOSTUNREACH (arp(7), mcast_solicit
+// and retrans_time).
+func Configure(b *rtnl.Batch, index int, own, gateway netip.Addr, shared Shared, mac []byte) {
 	bits := own.BitLen()
 	b.Address(index, netip.PrefixFrom(own, bits), "give eth0 the address "+own.String())
 	b.Neighbour(index, gateway, mac, "write down the neighbour "+gateway.String())
 	b.Route(index, netip.PrefixFrom(gateway, bits), netip.Addr{}, own, "route "+gateway.String()+" over eth0")
-	if peers.IsValid() {
-		b.Route(index, peers, netip.Addr{}, own, "route "+peers.String()+" over eth0")
+	if shared.Peers.IsValid() {
+		b.Route(index, shared.Peers, netip.Addr{}, own, "route "+shared.Peers.String()+" over eth0")
+		b.Route(index, netip.PrefixFrom(shared.Host, bits), gateway, own, "route "+shared.Host.String()+" over eth0")
 	}
 	all := netip.IPv4Unspecified()
 	if own.Is6() {

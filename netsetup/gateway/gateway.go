@@ -21,6 +21,7 @@ import (
 
 	"jail/netsetup"
 	"jail/netsetup/egress"
+	"jail/netsetup/eth0"
 	"jail/netsetup/link"
 	"jail/netsetup/procfs"
 )
@@ -220,7 +221,7 @@ func (g *gateway) connectMember(m *member, group int, out *sender) error {
 		Addr4: p.Addr4, Addr6: p.Addr6, Gateway4: p.Gateway4, Gateway6: p.Gateway6, Group: group,
 	}
 	if g.shared {
-		pair.Peers4, pair.Peers6 = p.Subnet4, p.Subnet6
+		pair.Shared4, pair.Shared6 = eth0.Shared{Peers: p.Subnet4, Host: p.Host4}, eth0.Shared{Peers: p.Subnet6, Host: p.Host6}
 	}
 	if err := link.Connect(m.space, g.space, pair); err != nil {
 		return err

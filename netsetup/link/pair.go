@@ -20,8 +20,8 @@ type Pair struct {
 	MTU                int
 	Addr4, Addr6       netip.Addr
 	Gateway4, Gateway6 netip.Addr
-	// Shared networks reach their members without passing the gateway.
-	Peers4, Peers6 netip.Prefix
+	// Members of a shared network reach each other without passing the gateway.
+	Shared4, Shared6 eth0.Shared
 	// Group may send ICMP echo without capabilities (icmp(7), ping_group_range).
 	Group int
 }
@@ -77,9 +77,9 @@ func (s *Space) configure(p Pair) error {
 	index := link.Attrs().Index
 	var b rtnl.Batch
 	b.Set(rtnl.Link{Index: index}, "bring up "+eth0.Name)
-	eth0.Configure(&b, index, p.Addr4, p.Gateway4, p.Peers4, p.GatewayMAC[:])
+	eth0.Configure(&b, index, p.Addr4, p.Gateway4, p.Shared4, p.GatewayMAC[:])
 	if six {
-		eth0.Configure(&b, index, p.Addr6, p.Gateway6, p.Peers6, p.GatewayMAC[:])
+		eth0.Configure(&b, index, p.Addr6, p.Gateway6, p.Shared6, p.GatewayMAC[:])
 	}
 	return b.Send(routes)
 }

@@ -136,10 +136,11 @@ func appears(file string, within time.Duration) bool {
 const allowGood = `{"action":"allow","host":"good.test","ports":["80"]}`
 
 // Sandboxes of a named network find each other by name; one in another network, and
-// one in none, cannot reach them; egress rules are each sandbox's own; and whoever
+// one in none, cannot reach them; egress rules are each sandbox's own, the host's ports among them; and whoever
 // was first may go first.
 func TestNamedNetwork(t *testing.T) {
 	world(t)
+	hostBait(t)
 	first, _ := serving(t, "first", inNetwork("n", ""))
 	db, stop := serving(t, "db", inNetwork("n", ""))
 	addr := "10.213.0.3:80"
@@ -148,6 +149,10 @@ func TestNamedNetwork(t *testing.T) {
 	start(t, "a", inNetwork("n", allowGood), append(inside, "tcp good.test:80", "tcp 203.0.113.11:80")...).
 		check(t, append(inside, "tcp good.test:80"), []string{"tcp 203.0.113.11:80"})
 	start(t, "b", inNetwork("n", ""), "tcp db:80", "tcp good.test:80").check(t, []string{"tcp db:80"}, []string{"tcp good.test:80"})
+	host := []string{"tcp host.jail.internal:9000", "tcp 10.213.0.254:9000", "tcp [fd6a:6169:6c00::fe]:9000"}
+	closed := []string{"tcp 10.213.0.254:9001", "tcp [fd6a:6169:6c00::fe]:9001"}
+	start(t, "h", inNetwork("n", `{"action":"allow","group":"host","ports":["9000"]}`), slices.Concat(host, closed)...).check(t, host, closed)
+	start(t, "i", inNetwork("n", ""), host...).check(t, nil, host)
 	private := `{"action":"allow","group":"private"},{"action":"allow","group":"any"}`
 	other, none := start(t, "c", inNetwork("other", private), outside...), start(t, "d", inNetwork("", private), outside...)
 	other.check(t, nil, outside)
