@@ -35,8 +35,9 @@ type member struct {
 
 // proposal is a flow before it is allowed: where it is to go on the host's network.
 type proposal struct {
-	dial []netip.AddrPort // tried in order
-	name string           // what the address was handed out for
+	// dial is tried in order. Of UDP the first alone counts: a datagram that nobody answers does not tell that nobody listens.
+	dial []netip.AddrPort
+	name string // what the address was handed out for
 }
 
 // judge asks the policy about a flow. from is the port inside. It gives the flow's way, or why it may not be.

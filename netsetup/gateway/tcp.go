@@ -175,15 +175,20 @@ func (m *member) carry(f *flow, ep tcpip.Endpoint, wq *waiter.Queue, conn *net.T
 
 // dialTCP makes a connection of the host. How long the other side may take to answer is the kernel's to say, as
 // outside (tcp_syn_retries, tcp(7)); a limit of Go's would take a timer and a goroutine for each connection.
+//
+// Of several failures a refusal is the one to tell: it came from where the port would be, while an address that cannot be
+// reached, such as ::1 of a host without IPv6, says nothing about the port.
 func dialTCP(to []netip.AddrPort) (*net.TCPConn, error) {
-	var last error
+	var failure error
 	for _, a := range to {
 		d := net.Dialer{KeepAlive: -1}
 		c, err := d.DialContext(context.Background(), "tcp", a.String())
 		if err == nil {
 			return c.(*net.TCPConn), nil
 		}
-		last = err
+		if failure == nil || errors.Is(err, unix.ECONNREFUSED) {
+			failure = err
+		}
 	}
-	return nil, last
+	return nil, failure
 }
