@@ -220,6 +220,7 @@ func place(origin string) string {
 	return origin + ": "
 }
 
+// check has the bounds that the policy has for network.bandwidth.
 func (b *Bandwidth) check() error {
 	if b.Down < 0 || b.Up < 0 {
 		return fmt.Errorf("bandwidth: a limit below zero has no meaning")
@@ -227,6 +228,9 @@ func (b *Bandwidth) check() error {
 	for _, r := range []int64{b.Down, b.Up} {
 		if r > 0 && r < 8000 {
 			return fmt.Errorf("bandwidth: %d bit/s is less than one packet a second\nwrite 8kbit/s or more", r)
+		}
+		if r > 100_000_000_000 {
+			return fmt.Errorf("bandwidth: %d bit/s is more than a link can be limited to\nwrite 100Gbit/s or less, or no limit", r)
 		}
 	}
 	d, err := b.Latency()

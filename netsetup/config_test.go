@@ -23,6 +23,7 @@ func TestParseRefuses(t *testing.T) {
 		{`{"mode":"veth","publish":[{"address":"0.0.0.0","host-port":8080,"port":80,"proto":"tcp"},{"address":"127.0.0.1","host-port":8080,"port":81,"proto":"tcp"}]}`, "overlaps"},
 		{`{"mode":"veth","publish":[{"address":"127.0.0.1","host-port":8080,"port":80,"proto":"tcp"},{"address":"0.0.0.0","host-port":8080,"port":81,"proto":"tcp"}]}`, "overlaps"},
 		{`{"mode":"veth","bandwidth":{"up":10}}`, "less than one packet a second"},
+		{`{"mode":"veth","bandwidth":{"up":100000000001}}`, "more than a link can be limited to"},
 		{`{"mode":"veth","bandwidth":{"delay":"1h"}}`, "not between 0 and 10s"},
 		{`{"mode":"veth","bridge":"br0","macvlan":"eth0"}`, "more than one of bridge"},
 		{`{"mode":"veth","bridge":"br0","uplink":"nat"}`, "two ways out"},

@@ -297,9 +297,9 @@ type EgressItem struct {
 // BandwidthSection is the value of `network.bandwidth`.
 type BandwidthSection struct {
 	Origin Origin
-	Down   Text `key:"down" as:"bitrate" doc:"The most that comes in, as 10Mbit/s or 1MB/s."`
+	Down   Text `key:"down" as:"bitrate" doc:"The most that comes in, as 10Mbit/s or 1MB/s; from 8kbit/s to 100Gbit/s."`
 	Up     Text `key:"up" as:"bitrate" doc:"The most that goes out."`
-	Delay  Text `key:"delay" as:"duration" doc:"What is added to each packet's way, as 50ms."`
+	Delay  Text `key:"delay" as:"duration" doc:"What is added to each packet's way, as 50ms; at most 10s."`
 }
 
 // DNSSection is the value of `network.dns`.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // network reads `network:`. It runs first, because the mode decides whether
@@ -194,20 +195,45 @@ func parsePublish(s string) (Publish, *varError) {
 	return p, nil
 }
 
+// Bounds of network.bandwidth. Below the least rate not one packet a second would pass, and above the largest and the
+// longest the kernel's numbers (tc-tbf(8), tc-netem(8)) end. The network has the same bounds for those who write its
+// configuration themselves.
+const (
+	leastRate, largestRate = 8000, 100_000_000_000
+	longestDelay           = 10 * time.Second
+)
+
 func (r *resolver) bandwidth(n *Network, in *BandwidthSection) {
 	if in == nil {
 		return
 	}
-	n.Bandwidth.Down = r.number(in.Down, "network.bandwidth.down", parseBitrate)
-	n.Bandwidth.Up = r.number(in.Up, "network.bandwidth.up", parseBitrate)
+	n.Bandwidth.Down = r.number(in.Down, "network.bandwidth.down", parseLinkRate)
+	n.Bandwidth.Up = r.number(in.Up, "network.bandwidth.up", parseLinkRate)
 	if in.Delay.Set {
 		d, err := parseDuration(in.Delay.V, false)
+		if err == nil && d > longestDelay {
+			err = &varError{quote(in.Delay.V) + " is longer than a packet can be held back", "from 0s to 10s"}
+		}
 		if err != nil {
 			r.fail(in.Delay.Origin, "network.bandwidth.delay", err.cause, err.fix)
 			return
 		}
 		n.Bandwidth.Delay.V, n.Bandwidth.Delay.Set, n.Bandwidth.Delay.Origin = d, true, in.Delay.Origin
 	}
+}
+
+// parseLinkRate reads a rate that a link can have.
+func parseLinkRate(s string) (int64, *varError) {
+	n, err := parseBitrate(s)
+	switch {
+	case err != nil:
+		return 0, err
+	case n < leastRate:
+		return 0, &varError{quote(s) + " is less than one packet a second", "write 8kbit/s or more"}
+	case n > largestRate:
+		return 0, &varError{quote(s) + " is more than a link can be limited to", "write 100Gbit/s or less, or leave the key out"}
+	}
+	return n, nil
 }
 
 func (r *resolver) dns(n *Network, in *DNSSection) {
