@@ -67,7 +67,7 @@ func parseEgress(s string) (EgressRule, *varError) {
 		case "tcp", "udp", "icmp":
 			rule.Proto, rest = proto, rest[:i]
 		default:
-			if strings.Trim(proto, "0123456789:,-") != "" {
+			if strings.Trim(proto, "0123456789]:,-") != "" {
 				return rule, &varError{"unknown protocol " + quote(proto) + " in " + quote(s), orElse(didYouMean(proto, []string{"tcp", "udp", "icmp"}), "tcp, udp or icmp")}
 			}
 		}

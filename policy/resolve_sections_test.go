@@ -98,6 +98,7 @@ network:
     - allow: "10.0.0.0/8:5432,6000-6010/tcp"
     - allow: "[2001:db8::1]:53/udp"
     - allow: "2001:db8::/32"
+    - allow: "[2001:db9::/32]:8080"
     - deny: private
     - allow: "host:5432"
     - allow: 192.0.2.7/icmp
@@ -113,7 +114,7 @@ network:
 		rules = append(rules, strings.TrimSpace(strings.Join([]string{e.Group, e.Host, e.Prefix, portText(e.Ports), e.Proto}, "|")))
 	}
 	want := []string{
-		"|*.example.org||443|", "||10.0.0.0/8|5432,6000-6010|tcp", "||2001:db8::1/128|53|udp", "||2001:db8::/32||",
+		"|*.example.org||443|", "||10.0.0.0/8|5432,6000-6010|tcp", "||2001:db8::1/128|53|udp", "||2001:db8::/32||", "||2001:db9::/32|8080|",
 		"private||||", "host|||5432|", "||192.0.2.7/32||icmp", "any||||",
 	}
 	if !slices.Equal(rules, want) {
