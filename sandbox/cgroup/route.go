@@ -132,7 +132,7 @@ func (m *machine) routes(need []string, forced Way) []route {
 // unaccounted counts the controllers of Stats that a way does not give.
 func (m *machine) unaccounted(r route) (n int) {
 	for _, c := range accounted {
-		has := true
+		var has bool
 		switch r.way {
 		case V1:
 			_, has = m.v1[v1Name(c)]
