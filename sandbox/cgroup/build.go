@@ -132,8 +132,12 @@ func (w *work) apply(g *Group, r route) Refusals {
 // mkdir makes one folder of the group and locks it, which tells the sweepers of others that it lives. Before it is
 // locked one of them may remove it: then it is made again.
 func (g *Group) mkdir(dir string) (fd int, err error) {
-	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
-		if err := unix.Mkdir(dir, 0o755); err != nil && (fd == 0 || !errors.Is(err, unix.EEXIST)) {
+	begun := time.Now()
+	for again := false; ; again = true {
+		if again {
+			time.Sleep(time.Millisecond)
+		}
+		if err := unix.Mkdir(dir, 0o755); err != nil && !(again && errors.Is(err, unix.EEXIST)) {
 			return -1, &fs.PathError{Op: "mkdir", Path: dir, Err: err}
 		}
 		if fd, err = lock(dir); err == nil {
