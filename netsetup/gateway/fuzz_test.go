@@ -10,8 +10,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"jail/netsetup"
-	"jail/netsetup/egress"
-	"jail/netsetup/link"
 )
 
 // frameOf is a frame from the member to the gateway.
@@ -23,29 +21,9 @@ func frameOf(p *netsetup.Plan, kind uint16, packet ...byte) []byte {
 // Whatever frame a sandbox sends: what is not its own does not enter the stack, and what does is refused, for there
 // are no rules. The kernel's question about a packet has an answer that fits the packet.
 func FuzzPackets(f *testing.F) {
-	plan, err := netsetup.NewPlan(&netsetup.Config{Mode: "veth"}, nil, "")
-	if err != nil {
-		f.Fatal(err)
-	}
-	policy, err := egress.Compile(nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		f.Fatal(err)
-	}
-	g := &gateway{plan: plan, queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{}, speed: &speed{all: 1}}
-	m := &member{g: g, plan: plan, policy: policy}
-	g.members[plan.Addr4], g.members[plan.Addr6] = m, m
-	g.device = newDevice(&link.Uplink{FD: pair[0]}, plan.MTU, plan.GatewayMAC)
-	g.tellDevice()
-	if g.stack, err = newStack(g.device, plan); err != nil {
-		f.Fatal(err)
-	}
+	m, peer := refusingMember(f)
+	g, plan := m.g, m.plan
 	g.serveTCP()
-	g.serveUDP()
-	g.servePing()
 	a4, to4, a6, to6 := plan.Addr4.AsSlice(), []byte{203, 0, 113, 1}, plan.Addr6.AsSlice(), netip.IPv6Loopback().AsSlice()
 	ip4 := func(proto byte, payload ...byte) []byte {
 		h := []byte{0x45, 0, 0, byte(20 + len(payload)), 0, 1, 0, 0, 64, proto, 0, 0}
@@ -87,7 +65,7 @@ func FuzzPackets(f *testing.F) {
 			t.Fatal("a flow stands that no rule allows")
 		}
 		for { // what the stack answers would fill the socket
-			if _, err := unix.Read(pair[1], answers); err != nil {
+			if _, err := unix.Read(peer, answers); err != nil {
 				break
 			}
 		}

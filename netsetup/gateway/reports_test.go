@@ -20,7 +20,7 @@ import (
 )
 
 // refusingMember is a member without rules on a gateway whose link's other end is the descriptor.
-func refusingMember(t *testing.T) (m *member, peer int) {
+func refusingMember(t testing.TB) (m *member, peer int) {
 	t.Helper()
 	plan, err := netsetup.NewPlan(&netsetup.Config{Mode: "veth"}, nil, "")
 	if err != nil {
@@ -35,7 +35,7 @@ func refusingMember(t *testing.T) (m *member, peer int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(pair[1]) })
-	g := &gateway{plan: plan, members: map[netip.Addr]*member{}, speed: &speed{all: 1}}
+	g := &gateway{plan: plan, queries: make(chan struct{}, maxQueries), members: map[netip.Addr]*member{}, speed: &speed{all: 1}}
 	m = &member{g: g, plan: plan, policy: policy}
 	g.members[plan.Addr4], g.members[plan.Addr6] = m, m
 	g.device = newDevice(&link.Uplink{FD: pair[0]}, plan.MTU, plan.GatewayMAC)
