@@ -91,27 +91,97 @@ func FuzzLoad(f *testing.F) {
 // FuzzResolve: what Resolve gives keeps its promises, whatever the profile.
 func FuzzResolve(f *testing.F) {
 	seed(f)
-	f.Fuzz(func(t *testing.T, text string) {
-		h := fakeHost(t, map[string]string{"p.yaml": text})
-		p, err := Load("p.yaml", h)
-		if err != nil {
-			return
+	f.Fuzz(checkResolve)
+}
+
+// checkResolve: the profile is refused with the place of each problem, or what
+// it comes to is whole and can be shown.
+func checkResolve(t *testing.T, text string) {
+	h := fakeHost(t, map[string]string{"p.yaml": text})
+	p, err := Load("p.yaml", h)
+	if err != nil {
+		checkProblems(t, err)
+		return
+	}
+	r, err := p.Resolve(h)
+	if err != nil {
+		checkProblems(t, err)
+		return
+	}
+	checkResolved(t, r)
+	var out bytes.Buffer
+	if err := r.Show(&out); err != nil {
+		t.Fatal(err)
+	}
+	var node yaml.Node
+	if err := yaml.Unmarshal(out.Bytes(), &node); err != nil {
+		t.Errorf("what is shown is not YAML: %v\n%s", err, out.String())
+	}
+}
+
+// TestEveryValueReplaced puts what does not belong there in the place of each
+// value and each key of a profile that has nearly all of them, then under each
+// key there is.
+func TestEveryValueReplaced(t *testing.T) {
+	text, err := os.ReadFile("testdata/show.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	others := []string{
+		"", "~", "-1", "0", "1", "4294967295", "99999999999", "9223372036854775808", "1.5", "true", "none", "auto", "x", "-", "2M", "1%",
+		"/", "/..", "a/b", "\"\\e[2J\"", "\"\\u202e\"", "[]", "{}", "[x]", "[-1]", "{x: y}", "\"*:0\"", "\"::1\"", "0.0.0.0/0", "1-0",
+	}
+	tried := 0
+	var replace func(n *yaml.Node)
+	replace = func(n *yaml.Node) {
+		if n.Kind != yaml.DocumentNode {
+			saved := *n
+			for _, other := range others {
+				var value yaml.Node
+				if err := yaml.Unmarshal([]byte(other), &value); err != nil {
+					t.Fatalf("%s: %v", other, err)
+				}
+				*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+				if len(value.Content) == 1 {
+					*n = *value.Content[0]
+				}
+				changed, err := yaml.Marshal(&root)
+				if err != nil {
+					continue // a key that is no scalar
+				}
+				tried++
+				if !t.Run("", func(t *testing.T) { checkResolve(t, string(changed)) }) {
+					t.Logf("line %d, column %d: %q in the place of %q", saved.Line, saved.Column, other, saved.Value)
+				}
+			}
+			*n = saved
 		}
-		r, err := p.Resolve(h)
-		if err != nil {
-			checkProblems(t, err)
-			return
+		for _, c := range n.Content {
+			replace(c)
 		}
-		checkResolved(t, r)
-		var out bytes.Buffer
-		if err := r.Show(&out); err != nil {
-			t.Fatal(err)
+	}
+	replace(&root)
+	for _, k := range Keys() {
+		before, after := "", ""
+		for part := range strings.SplitSeq(k.Name, ".") {
+			before, after = before+"{"+part+": ", "}"+after
 		}
-		var node yaml.Node
-		if err := yaml.Unmarshal(out.Bytes(), &node); err != nil {
-			t.Errorf("what is shown is not YAML: %v\n%s", err, out.String())
+		for _, other := range append(others, "[{x: y}]", "{x: -1}", "{x: [-1]}") {
+			tried++
+			// The braces of the document itself are the first and the last.
+			text := "{version: 1, " + before[1:] + other + after
+			if !t.Run("", func(t *testing.T) { checkResolve(t, text) }) {
+				t.Log(text)
+			}
 		}
-	})
+	}
+	if tried < 10000 {
+		t.Errorf("only %d profiles were tried", tried)
+	}
 }
 
 // checkResolved checks what holds for every profile.

@@ -12,6 +12,7 @@ func (r *resolver) process() {
 	out := &r.out.Process
 	r.cwd = in.Cwd
 	r.ids(&in)
+	r.groups(&in)
 	out.Hostname = r.hostname(in.Hostname, "process.hostname")
 	out.Domainname = r.hostname(in.Domainname, "process.domainname")
 	if !out.Hostname.Set && r.hasNamespace("uts") {
@@ -71,8 +72,8 @@ func (r *resolver) id(n Number, key string, fallback int) Value[uint32] {
 	if !n.Set {
 		return Value[uint32]{uint32(fallback), true, defaultOrigin}
 	}
-	n = r.inRange(n, key, 0, maxID)
-	return Value[uint32]{uint32(n.V), true, n.Origin}
+	// One that is out of range keeps its line, for whatever else is said of it.
+	return Value[uint32]{uint32(r.inRange(n, key, 0, maxID).V), true, n.Origin}
 }
 
 // ids reads who the program is inside, and how that maps to the host
@@ -81,11 +82,6 @@ func (r *resolver) ids(in *ProcessSection) {
 	out := &r.out.Process
 	out.UID = r.id(in.UID, "process.uid", r.host.UID)
 	out.GID = r.id(in.GID, "process.gid", r.host.GID)
-	for i, g := range in.Groups.Items {
-		if g.Set {
-			out.Groups = append(out.Groups, r.id(g, "process.groups["+strconv.Itoa(i)+"]", 0))
-		}
-	}
 	if !r.hasNamespace("user") {
 		if in.IDRanges != nil {
 			r.fail(in.IDRanges.Origin, "process.id-ranges", "needs a user namespace, which the profile does not have ("+r.namespaceOrigin().String()+")", "add user to namespaces, or take it out")
@@ -100,10 +96,23 @@ func (r *resolver) ids(in *ProcessSection) {
 	out.UIDMap = r.idMap("process.id-ranges", "uid", in.IDRanges, users, out.UID.V, uint32(r.host.UID), r.host.SubUIDs, "/etc/subuid")
 	out.GIDMap = r.idMap("process.id-ranges", "gid", in.IDRanges, groups, out.GID.V, uint32(r.host.GID), r.host.SubGIDs, "/etc/subgid")
 	out.SubIDs = len(out.UIDMap) > 1 || len(out.GIDMap) > 1
-	for i, g := range out.Groups {
-		if !slices.ContainsFunc(out.GIDMap, func(m IDMapping) bool { return g.V >= m.Inside && g.V-m.Inside < m.Count }) {
-			r.fail(g.Origin, "process.groups["+strconv.Itoa(i)+"]", "group "+strconv.Itoa(int(g.V))+" is not mapped", "add 'id-ranges: auto', or a range that holds it")
+}
+
+// groups reads the supplementary groups, after ids: in a user namespace of its
+// own the program can have those alone that are mapped.
+func (r *resolver) groups(in *ProcessSection) {
+	out := &r.out.Process
+	for i, g := range in.Groups.Items {
+		key := "process.groups[" + strconv.Itoa(i) + "]"
+		if g = r.inRange(g, key, 0, maxID); !g.Set {
+			continue
 		}
+		id := uint32(g.V)
+		if out.GIDMap != nil && !slices.ContainsFunc(out.GIDMap, func(m IDMapping) bool { return id >= m.Inside && id-m.Inside < m.Count }) {
+			r.fail(g.Origin, key, "group "+strconv.Itoa(int(g.V))+" is not mapped", "add 'id-ranges: auto', or a range that holds it")
+			continue
+		}
+		out.Groups = append(out.Groups, Value[uint32]{id, true, g.Origin})
 	}
 }
 
