@@ -145,7 +145,7 @@ func (r *Resolver) admit(ctx context.Context, q *dns.Msg, name string, up *dns.M
 	for range 16 { // a longer chain is a loop
 		next := ""
 		for _, rr := range up.Answer {
-			if !strings.EqualFold(rr.Header().Name, at) {
+			if !strings.EqualFold(rr.Header().Name, at) || empty(rr) {
 				continue
 			}
 			if c, ok := rr.(*dns.CNAME); ok && next == "" {
@@ -221,9 +221,14 @@ func (r *Resolver) lease(name string, rr dns.RR) egress.Verdict {
 func soaOnly(rrs []dns.RR) []dns.RR {
 	var out []dns.RR
 	for _, rr := range rrs {
-		if rr.Header().Rrtype == dns.TypeSOA {
+		if rr.Header().Rrtype == dns.TypeSOA && !empty(rr) {
 			out = append(out, rr)
 		}
 	}
 	return out
 }
+
+// empty: a record without its data, which means something in an update alone
+// (RFC 2136, section 2.4). It is read as one whose fields are all nought, and
+// what that is written as cannot be read.
+func empty(rr dns.RR) bool { return rr.Header().Rdlength == 0 }
