@@ -101,11 +101,11 @@ func (g *guest) setting() string {
 		g.boot.release, init, os.Getenv("CI"))
 }
 
-// refresh copies what the host has built since into the guest.
+// refresh copies the programs that the host has built since into the guest. Folders beside them (bin/man) stay behind.
 func (g *guest) refresh() error {
 	out, err := g.output("root", `for file in /host/src/bin/* /host/stage/*; do
 	case $file in */golangci-lint*|*'*') continue ;; */src/*) to=/src/bin ;; *) to=/stage ;; esac
-	[ "$file" -nt "$to/${file##*/}" ] || continue
+	[ -f "$file" ] && [ "$file" -nt "$to/${file##*/}" ] || continue
 	cp -p --remove-destination "$file" "$to/" || exit
 done`)
 	if err != nil {

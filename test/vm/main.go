@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,7 +38,7 @@ flags:
   -pkg REGEXP  test: only packages whose folder matches
   -run REGEXP  test: only tests whose name matches, or NAME/SUBTEST
   -short       test: fewer rounds of what is done a hundred times
-  -limit TIME  test: give up after that (4h), and show the guest's console
+  -limit TIME  test: give up after that (4h; compiling and booting count), and show the guest's console
 `
 
 // releases are the Debian releases that a guest can be.
@@ -61,16 +62,35 @@ func main() {
 		cache = filepath.Join(*tree, ".cache", "vm")
 	}
 	h := home{tree: *tree, cache: cache}
-	err := h.run(global.Args())
+	os.Exit(exitCode(h.run(global.Args()), os.Stderr))
+}
+
+// answer is the exit code of a command in the guest. It needs no words: the command had its own.
+type answer int
+
+func (a answer) Error() string { return fmt.Sprintf("exit code %d in the guest", int(a)) }
+
+// answered tells the guest's answer to a command from a command that did not get there.
+func answered(err error) error {
 	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return answer(exit.ExitCode())
+	}
+	return err
+}
+
+// exitCode says what went wrong, if anything did. Only an answer is silent: an exec.ExitError is any program's, such as that
+// of a compiler or of the copying into the guest.
+func exitCode(err error, stderr io.Writer) int {
+	var guests answer
 	switch {
 	case err == nil:
-	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
-	default:
-		fmt.Fprintln(os.Stderr, "test/vm:", err)
-		os.Exit(125)
+		return 0
+	case errors.As(err, &guests):
+		return int(guests)
 	}
+	fmt.Fprintln(stderr, "test/vm:", err)
+	return 125
 }
 
 func (h home) run(args []string) error {
@@ -143,9 +163,9 @@ func (h home) run(args []string) error {
 			return err
 		}
 		if args[0] == "shell" {
-			return g.shell(*user)
+			return answered(g.shell(*user))
 		}
-		return g.ssh(*user, command).Run()
+		return answered(g.ssh(*user, command).Run())
 	case "test":
 		h.until = time.Now().Add(*limit)
 		return h.test(rest, only)

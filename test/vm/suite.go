@@ -121,7 +121,7 @@ func (h home) compile(only choice) ([]suite, error) {
 		// What stands behind a slash chooses among subtests, which nobody knows before the tests run.
 		wanted, _, _ := strings.Cut(only.tests, "/")
 		names := exec.Command(path, "-test.list", cmp.Or(wanted, "."))
-		names.Dir = dir
+		names.Dir, names.Stderr = dir, os.Stderr
 		found, err := names.Output()
 		if err != nil {
 			return nil, fmt.Errorf("list the tests of %s: %w", rel, err)
@@ -259,8 +259,10 @@ func (h home) runSuite(g *guest, s suite, p pass, tests []string, only choice) (
 	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != sshFailed:
 		return false, nil
 	}
-	// Not wrapped: main takes an exec.ExitError for the answer of a command in the guest.
-	return false, fmt.Errorf("%s in the %s guest after %.0f s: given up: %s\n%s", s.dir, g.boot, seconds, err.Error(), g.lastWords())
+	if !time.Now().Before(h.until) {
+		err = errors.New("the time of -limit is over")
+	}
+	return false, fmt.Errorf("%s in the %s guest after %.0f s: given up: %w\n%s", s.dir, g.boot, seconds, err, g.lastWords())
 }
 
 // sshFailed is ssh's own exit code, when there is none of the command: ssh(1).
