@@ -51,6 +51,8 @@ type Uplink struct {
 	// NextMAC is the hardware address of the next hops; nil where they answer for
 	// themselves.
 	NextMAC []byte `json:"next-mac,omitempty"`
+	// Entry is the number of the host's link by which packets come to the host; 0 where it is not known.
+	Entry int `json:"entry,omitempty"`
 	// Shared is set on a link with other machines, on which an address may be taken.
 	Shared bool `json:"shared,omitempty"`
 	// Ready is set when the link has its addresses and routes already.

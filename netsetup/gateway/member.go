@@ -46,7 +46,11 @@ func (m *member) judge(proto egress.Proto, from uint16, dst netip.AddrPort) (pro
 	if dst.Addr() == m.plan.Host4 || dst.Addr() == m.plan.Host6 {
 		f.Host = true
 	} else {
-		f.Own, f.Broadcast = m.g.own.look(f.Addr)
+		f.Own, f.Broadcast = m.g.own.look(proto, netip.AddrPortFrom(f.Addr, f.Port))
+		if m.g.router != nil && dst.Addr() != f.Addr { // the kernel forwards what came, NAT64's wrapping and all
+			own, broadcast := m.g.own.look(proto, dst)
+			f.Own, f.Broadcast = f.Own || own, f.Broadcast || broadcast
+		}
 		f.Names, f.Pinned = m.leases.Names(f.Addr, time.Now())
 	}
 	v := m.policy.Decide(f)

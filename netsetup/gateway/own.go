@@ -12,22 +12,34 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"jail/netsetup/egress"
 	"jail/netsetup/procfs"
+	"jail/netsetup/rtnl"
 )
 
-// ownAddrs are the addresses at which the host itself answers, read again when they are older than a second.
+// ownAddrs are the addresses at which the host itself answers. The list of those that its links have is read again when it
+// is older than a second. For every other one the kernel is asked what it would do with the packet, because a route alone
+// makes an address, or a network of them, the host's own ("local" in ip-route(8)), in whatever table it is.
 type ownAddrs struct {
-	mu   sync.Mutex
-	at   time.Time
-	have hearers
+	mu    sync.Mutex
+	at    time.Time
+	have  hearers
+	route rtnl.Lookup
+	// entry is the link of the host that packets come in by, where it is the host that forwards them, and senders the
+	// addresses they then have. The host's rules may lead them elsewhere than what this process sends.
+	entry   int
+	senders []netip.Prefix
 }
 
 // hearers are addresses at which the host hears what is sent. Those that are true are broadcast addresses, at which
 // others hear it too.
 type hearers map[netip.Addr]bool
 
-// look tells whether the host hears what is sent to an address, and whether that is a broadcast.
-func (o *ownAddrs) look(a netip.Addr) (own, broadcast bool) {
+// look tells whether the host hears what is sent to an address, and whether that is a broadcast. What cannot be found out
+// counts as the host's own.
+func (o *ownAddrs) look(proto egress.Proto, to netip.AddrPort) (own, broadcast bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.have == nil || time.Since(o.at) > time.Second {
@@ -35,12 +47,38 @@ func (o *ownAddrs) look(a netip.Addr) (own, broadcast bool) {
 			o.have, o.at = have, time.Now()
 		}
 	}
-	broadcast, own = o.have[a]
+	if broadcast, own = o.have[to.Addr()]; own || o.have == nil {
+		return true, broadcast
+	}
+	f := rtnl.Flow{To: to.Addr()}
+	switch proto {
+	case egress.TCP:
+		f.Proto, f.Port = unix.IPPROTO_TCP, to.Port()
+	case egress.UDP:
+		f.Proto, f.Port = unix.IPPROTO_UDP, to.Port()
+	}
+	own, broadcast = o.leadsHere(f)
+	for _, p := range o.senders {
+		if p.Addr().Is4() == f.To.Is4() && o.entry != 0 {
+			f.From, f.Link = p.Addr(), o.entry
+			own2, broadcast2 := o.leadsHere(f)
+			own, broadcast = own || own2, broadcast || broadcast2
+		}
+	}
 	return own, broadcast
 }
 
+// leadsHere asks the kernel whether a flow ends at the host.
+func (o *ownAddrs) leadsHere(f rtnl.Flow) (own, broadcast bool) {
+	kind, err := o.route.Kind(f)
+	if err != nil {
+		return true, false
+	}
+	return kind == unix.RTN_LOCAL || kind == unix.RTN_ANYCAST || kind == unix.RTN_BROADCAST, kind == unix.RTN_BROADCAST
+}
+
 func (o *ownAddrs) contains(a netip.Addr) bool {
-	own, _ := o.look(a)
+	own, _ := o.look(0, netip.AddrPortFrom(a, 0))
 	return own
 }
 

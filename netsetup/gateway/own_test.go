@@ -11,9 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"jail/netsetup/egress"
 )
 
 // TestOwnAddrs compares the addresses at which the host answers with those that the kernel has routes to itself for, in a
@@ -49,18 +52,6 @@ func TestOwnAddrs(t *testing.T) {
 	if !maps.Equal(have, want) {
 		t.Errorf("the host answers at\n%v\nnot at\n%v", have, want)
 	}
-	o := ownAddrs{}
-	for _, c := range []struct {
-		addr           string
-		own, broadcast bool
-	}{
-		{"203.0.113.241", true, false}, {"203.0.113.255", true, true}, {"2001:db8:6::", true, false},
-		{"203.0.113.242", false, false}, {"192.0.2.11", false, false}, {"2001:db8:7::", false, false},
-	} {
-		if own, broadcast := o.look(netip.MustParseAddr(c.addr)); own != c.own || broadcast != c.broadcast {
-			t.Errorf("%s: own %t, broadcast %t", c.addr, own, broadcast)
-		}
-	}
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +69,73 @@ func TestOwnAddrs(t *testing.T) {
 	}
 	if kinds[unix.RTN_LOCAL] < 7 || kinds[unix.RTN_BROADCAST] < 4 || kinds[unix.RTN_ANYCAST] < 1 {
 		t.Errorf("the kernel has too few routes to itself to prove anything: by type %v", kinds)
+	}
+	checkRoutes(t)
+}
+
+// checkRoutes looks for what only a route makes the host's own, in a namespace with the networks below.
+func checkRoutes(t *testing.T) {
+	t.Helper()
+	for _, r := range []string{
+		"local 203.0.113.64/28 dev lo src 192.0.2.12 table local", "local 203.0.113.80/28 dev lo table 100", "unicast 203.0.113.96/28 dev a0",
+		"broadcast 203.0.113.96/32 dev a0 table local", "blackhole 203.0.113.112/28", "prohibit 203.0.113.128/28", "unreachable 203.0.113.144/28",
+		"throw 203.0.113.160/28", "local 203.0.113.176/32 dev lo table 101", "local 203.0.113.192/32 dev lo table 102",
+		"local 2001:db8:77::/64 dev lo table local", "local 2001:db8:78::/64 dev lo table 100", "anycast 2001:db8:79::1/128 dev lo table local",
+		"unreachable 2001:db8:7a::/64", "unicast 2001:db8:7b::/64 dev a0", "unicast 203.0.113.176/28 dev a0", "10.9.9.9 dev a1",
+	} {
+		addRoute(t, r)
+	}
+	for _, r := range []string{"-4 rule add lookup 100", "-6 rule add lookup 100", "-4 rule add from 10.9.9.9 iif a1 lookup 101", "-4 rule add ipproto tcp dport 8080 lookup 102"} {
+		if out, err := exec.Command("ip", strings.Fields(r)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", r, err, out)
+		}
+	}
+	a1, err := netlink.LinkByName("a1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromSocket := &ownAddrs{}
+	forwarded := &ownAddrs{entry: a1.Attrs().Index, senders: []netip.Prefix{netip.MustParsePrefix("10.9.9.9/32")}}
+	for _, c := range []struct {
+		from           *ownAddrs
+		to             string
+		own, broadcast bool
+	}{
+		{fromSocket, "203.0.113.241:80", true, false}, {fromSocket, "203.0.113.255:80", true, true}, {fromSocket, "[2001:db8:6::]:80", true, false},
+		{fromSocket, "203.0.113.242:80", false, false}, {fromSocket, "192.0.2.11:80", false, false}, {fromSocket, "[2001:db8:7::]:80", false, false},
+		{fromSocket, "203.0.113.65:80", true, false}, {fromSocket, "203.0.113.81:80", true, false}, {fromSocket, "203.0.113.97:80", false, false},
+		{fromSocket, "203.0.113.96:80", true, true}, {fromSocket, "203.0.113.113:80", false, false}, {fromSocket, "203.0.113.129:80", false, false},
+		{fromSocket, "203.0.113.145:80", false, false}, {fromSocket, "203.0.113.161:80", false, false},
+		{fromSocket, "203.0.113.176:80", false, false}, {forwarded, "203.0.113.176:80", true, false},
+		{fromSocket, "203.0.113.192:80", false, false}, {fromSocket, "203.0.113.192:8080", true, false}, {forwarded, "203.0.113.65:80", true, false},
+		{fromSocket, "[2001:db8:77::5]:80", true, false}, {fromSocket, "[2001:db8:78::5]:80", true, false}, {fromSocket, "[2001:db8:79::1]:80", true, false},
+		{fromSocket, "[2001:db8:7a::5]:80", false, false}, {fromSocket, "[2001:db8:7b::5]:80", false, false},
+	} {
+		if own, broadcast := c.from.look(egress.TCP, netip.MustParseAddrPort(c.to)); own != c.own || broadcast != c.broadcast {
+			t.Errorf("%s: own %t, broadcast %t", c.to, own, broadcast)
+		}
+	}
+	// A kernel that cannot be asked: a socket takes a descriptor.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{}); err != nil {
+		t.Fatal(err)
+	}
+	listed := &ownAddrs{have: fromSocket.have, at: time.Now()}
+	for _, o := range []*ownAddrs{{}, listed} {
+		if own, _ := o.look(egress.TCP, netip.MustParseAddrPort("203.0.113.97:80")); !own {
+			t.Error("what cannot be found out does not count as the host's own")
+		}
+	}
+}
+
+// addRoute adds one in the words of ip(8).
+func addRoute(t *testing.T, words string) {
+	t.Helper()
+	f := strings.Fields("route add " + words)
+	if strings.Contains(words, "::") {
+		f = append([]string{"-6"}, f...)
+	}
+	if out, err := exec.Command("ip", f...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(f, " "), err, out)
 	}
 }
 

@@ -49,6 +49,7 @@ func (g *gateway) newRouter(s *netsetup.Setup, host *net.UnixConn) error {
 		return err
 	}
 	g.way = up.Way
+	g.own.entry, g.own.senders = up.Entry, up.Addresses
 	if s.Config.MTU == 0 {
 		// What is larger than the way out would be cut up here.
 		g.plan.MTU = min(g.plan.MTU, up.MTU)

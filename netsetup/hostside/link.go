@@ -152,7 +152,7 @@ func lan(c *netsetup.Config, key string, l netlink.Link) (*netsetup.Uplink, erro
 	if err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
-	up := &netsetup.Uplink{Way: key, Link: netsetup.UplinkName, MTU: l.Attrs().MTU, Addresses: addrs, Shared: true}
+	up := &netsetup.Uplink{Way: key, Link: netsetup.UplinkName, MTU: l.Attrs().MTU, Addresses: addrs, Entry: l.Attrs().Index, Shared: true}
 	for _, p := range addrs {
 		for _, h := range have {
 			if a, ok := netip.AddrFromSlice(h.IP); ok && a.Unmap() == p.Addr() {
@@ -219,7 +219,7 @@ func behindNAT(c *netsetup.Config, netns *os.File) (*netsetup.Uplink, func(), er
 	if err != nil {
 		return nil, nothing, err
 	}
-	up := &netsetup.Uplink{Way: "nat", Link: netsetup.UplinkName, MTU: mtu, NextMAC: v.HardwareAddr}
+	up := &netsetup.Uplink{Way: "nat", Link: netsetup.UplinkName, MTU: mtu, NextMAC: v.HardwareAddr, Entry: v.Index}
 	fail := func(err error) (*netsetup.Uplink, func(), error) {
 		_ = netlink.LinkDel(v)
 		return nil, nothing, err

@@ -121,7 +121,7 @@ func variant(t *testing.T, root bool, way, more string, tests map[string]func(*t
 // hostBait listens in H, where the gateway process lives too.
 func hostBait(t *testing.T) {
 	t.Helper()
-	for _, at := range [][2]string{{"tcp", "[::]:9000"}, {"tcp", "[::]:9001"}, {"unix", "@bait"}} {
+	for _, at := range [][2]string{{"tcp", "[::]:9000"}, {"tcp", "[::]:9001"}, {"tcp", "[::]:8080"}, {"unix", "@bait"}} {
 		l, err := net.Listen(at[0], at[1])
 		if err != nil {
 			t.Fatal(err)
@@ -233,6 +233,15 @@ var bypasses = []struct {
 	{name: "the broadcast address of a network of the host", attempt: "heard 203.0.113.255:8080"},
 	{name: "the broadcast address that the host has set", attempt: "heard 203.0.113.250:8080"},
 	{name: "the address that every router of a network hears", attempt: "heard [2001:db8:6::]:8080"},
+	{name: "an address that only a route makes the host's own", attempt: "tcp 203.0.113.65:8080"},
+	{name: "the same by UDP", attempt: "heard 203.0.113.65:8080"},
+	{name: "the same where the route has a source of its own", attempt: "tcp 203.0.113.81:8080"},
+	{name: "the same by UDP, where the route has a source of its own", attempt: "heard 203.0.113.81:8080"},
+	{name: "an address that a route of another table makes the host's own", attempt: "heard 203.0.113.113:8080"},
+	{name: "an IPv6 address that only a route makes the host's own", attempt: "tcp [2001:db8:77::1]:8080"},
+	{name: "the same by UDP over IPv6", attempt: "heard [2001:db8:77::1]:8080"},
+	{name: "an anycast address that only a route makes the host's own", attempt: "heard [2001:db8:78::7]:8080", none: true},
+	{name: "an IPv6 address that a route of another table makes the host's own", attempt: "tcp [2001:db8:79::1]:8080"},
 	{name: "the host as nowhere", attempt: "tcp 0.0.0.0:9000"},
 	{name: "a link-local address", attempt: "tcp [fe80::1%eth0]:80", none: true},
 	{name: "an abstract socket of the host", attempt: "abstract bait"},
@@ -262,19 +271,22 @@ func TestBypasses(t *testing.T) {
 	checkReports(t, events)
 }
 
-// What only a route of the host's makes a broadcast address is refused by the host's kernel, and reported.
+// What only a route of the host's makes a broadcast address, or prohibits, is refused and reported, whatever a rule says.
 func TestBroadcastByRoute(t *testing.T) {
 	world(t)
 	hostBait(t)
-	const attempt = "heard 203.0.113.206:8080"
-	if without, _ := probe(t, false, "", attempt); !without[0].reached {
+	attempts := []string{"heard 203.0.113.206:8080", "udp 203.0.113.207:7"}
+	if without, _ := probe(t, false, "", attempts[0]); !without[0].reached {
 		t.Errorf("the control run is refused too, so this proves nothing: %s", without[0].detail)
 	}
-	with, events := probe(t, true, `{"mode":"veth","egress":[{"action":"allow","prefix":"203.0.113.206"},{"action":"allow","group":"host","ports":["9002"]}]}`, attempt)
-	if with[0].reached || with[0].millis > 4000 || !strings.Contains(with[0].detail, "no route to host") {
-		t.Errorf("%+v", with[0])
+	with, events := probe(t, true, `{"mode":"veth","egress":[{"action":"allow","prefix":"203.0.113.206"},{"action":"allow","prefix":"203.0.113.207"},{"action":"allow","group":"host","ports":["9002"]}]}`, attempts...)
+	for i, o := range with {
+		if o.reached || o.millis > 4000 || !strings.Contains(o.detail, "no route to host") {
+			t.Errorf("%s: %+v", attempts[i], o)
+		}
 	}
-	if len(events) != 1 || events[0].Proto != "udp" || events[0].Port != 8080 || !strings.HasPrefix(events[0].Why, "no program may send to 203.0.113.206: ") {
+	const all, barred = "no program may send to 203.0.113.206", "no program may send to 203.0.113.207: the host has it for a broadcast address, or its routes prohibit it"
+	if len(events) != 2 || events[0].Port != 8080 || events[0].Why != all || events[1].Port != 7 || events[1].Why != barred {
 		t.Errorf("reports: %+v", events)
 	}
 }

@@ -51,7 +51,12 @@ var makeWorld = sync.OnceValue(func() error {
 		echo 1 > /proc/sys/net/ipv6/conf/bait0/forwarding
 		ip link set bait0 up; ip link set bait1 up
 		ip addr add 203.0.113.241/28 brd 203.0.113.250 dev bait0; ip addr add 2001:db8:6::1/64 dev bait0 nodad
-		ip route add broadcast 203.0.113.206 dev bait0 table local
+		ip route add broadcast 203.0.113.206 dev bait0 table local; ip route add prohibit 203.0.113.207
+		# What only routes make the host's own, and with them connections that go out under another address than they come in at.
+		ip route add local 203.0.113.64/28 dev lo; ip route add local 203.0.113.80/28 dev lo src 198.51.100.2
+		ip rule add to 203.0.113.112/28 lookup 100; ip route add local 203.0.113.112/28 dev lo src 198.51.100.2 table 100
+		ip route add local 2001:db8:77::/64 dev lo; ip route add anycast 2001:db8:78::7 dev bait0 table local
+		ip -6 rule add to 2001:db8:79::/64 lookup 100; ip route add local 2001:db8:79::/64 dev lo table 100
 		ip route add default via 198.51.100.1; ip route add default via 2001:db8:1::1
 		echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range || echo "$(id -g) $(id -g)" > /proc/sys/net/ipv4/ping_group_range`
 	inside := `
