@@ -112,6 +112,14 @@ func (c *rule) opens(f Flow, class Class, within netip.Prefix) (match bool, near
 	if f.Host {
 		return c.to == toHost, ""
 	}
+	if class == Loopback {
+		// A packet has such a destination only wrapped (NAT64), and it would be the host's loopback. A name whose address
+		// the profile fixed to a loopback means the sandbox's own.
+		if c.to == toHost || c.closes(f, class) {
+			near = "it is a loopback address"
+		}
+		return false, near
+	}
 	if f.Proto != ICMP && (f.Port == 53 || f.Port == 853) && len(c.ports) == 0 {
 		if c.closes(f, class) {
 			near = "another resolver is reached only by a rule that spells its port"
@@ -193,11 +201,12 @@ func (f Flow) write() string {
 	if f.Proto == ICMP {
 		suffix = "/icmp"
 	}
+	class, _ := Classify(f.Addr)
 	switch {
-	case f.Host:
+	case f.Host, class == Loopback && f.Proto != ICMP:
 		return "host" + suffix
 	case len(f.Names) > 0:
-		if class, _ := Classify(f.Addr); class == Public && !f.Own {
+		if class == Public && !f.Own {
 			return f.Names[0] + suffix
 		}
 	}

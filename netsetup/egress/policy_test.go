@@ -73,6 +73,7 @@ func TestDecide(t *testing.T) {
 		rules     []string
 		flow      string
 		names     string
+		pinned    string
 		own       bool
 		broadcast bool
 		want      string // "allow RULE" or the reason
@@ -95,6 +96,9 @@ func TestDecide(t *testing.T) {
 		{name: "a rebound name: loopback", rules: []string{"allow a.example:443"}, flow: "127.0.0.1:443", names: "a.example", want: "it is a loopback address"},
 		{name: "a rebound name: metadata", rules: []string{"allow a.example:80"}, flow: "169.254.169.254:80", names: "a.example", want: "it is a link-local address"},
 		{name: "a rebound name: the host", rules: []string{"allow a.example:80"}, flow: "203.0.113.1:80", names: "a.example", own: true, want: "it is an address of the host itself"},
+		{name: "a pinned name", rules: []string{"allow a.example:80"}, flow: "10.0.0.1:80", names: "a.example", pinned: "a.example", want: "allow a.example:80"},
+		{name: "a pinned name: loopback through NAT64", rules: []string{"allow a.example:80"}, flow: "[64:ff9b::7f00:1]:80", names: "a.example", pinned: "a.example", want: "it is a loopback address"},
+		{name: "the loopback by its address, through NAT64", rules: []string{"allow 127.0.0.1"}, flow: "[64:ff9b::7f00:1]:80", own: true, want: "it is a loopback address"},
 		{name: "any is the internet", rules: []string{"allow any"}, flow: "[2001:db8::1]:443", want: "allow any"},
 		{name: "any is not private", rules: []string{"allow any"}, flow: "10.0.0.1:443", want: "it is a private address"},
 		{name: "any is not metadata", rules: []string{"allow any"}, flow: "169.254.169.254:80", want: "it is a link-local address"},
@@ -128,6 +132,7 @@ func TestDecide(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := flow(c.flow)
 			f.Names, f.Own, f.Broadcast = strings.Fields(c.names), c.own, c.broadcast
+			f.Pinned = strings.Fields(c.pinned)
 			v := compile(t, c.rules...).Decide(f)
 			got := v.Why
 			if v.Allow {
