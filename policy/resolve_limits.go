@@ -72,8 +72,9 @@ func (r *resolver) limits() {
 	l.MemoryLow = r.memorySize(in.MemoryLow, "limits.memory-low")
 	l.Swap = r.memorySize(in.Swap, "limits.swap")
 	l.CPUQuota = r.number(in.CPU, "limits.cpu", parseCPU)
+	r.looksLikePercent(in.CPU, l.CPUQuota)
 	l.CPUWeight = r.inRange(in.CPUWeight, "limits.cpu-weight", 1, 10000)
-	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", "/sys/devices/system/cpu/online")
+	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", onlineProcessors)
 	l.Mems = r.cpuset(in.Mems, "limits.mems", "memory node", "/sys/devices/system/node/online")
 	l.Pids = r.number(in.Pids, "limits.pids", func(s string) (int64, *varError) { return parseCount(s, "processes") })
 	switch {
@@ -117,17 +118,43 @@ func (r *resolver) cpuset(t Text, key, what, online string) Text {
 		r.fail(t.Origin, key, err.cause, err.fix)
 		return Text{}
 	}
-	if have, err := r.host.FS.ReadFile(online, 64<<10); err == nil {
-		if list, there, err := parseCPUSet(strings.TrimSpace(string(have))); err == nil {
-			for _, n := range set {
-				if !slices.Contains(there, n) {
-					r.fail(t.Origin, key, "this machine has no "+what+" "+strconv.Itoa(n), "it has "+list)
-					return Text{}
-				}
+	if list, there := r.online(online); there != nil {
+		for _, n := range set {
+			if !slices.Contains(there, n) {
+				r.fail(t.Origin, key, "this machine has no "+what+" "+strconv.Itoa(n), "it has "+list)
+				return Text{}
 			}
 		}
 	}
 	return Text{V: text, Set: true, Origin: t.Origin}
+}
+
+const onlineProcessors = "/sys/devices/system/cpu/online"
+
+// online reads one of the kernel's lists of what the machine has, and gives
+// nothing where it cannot be read.
+func (r *resolver) online(file string) (text string, set []int) {
+	have, err := r.host.FS.ReadFile(file, 64<<10)
+	if err != nil {
+		return "", nil
+	}
+	text, set, bad := parseCPUSet(strings.TrimSpace(string(have)))
+	if bad != nil {
+		return "", nil
+	}
+	return text, set
+}
+
+// looksLikePercent warns of a number of processors that the machine does not
+// have: who writes `cpu: 50` means 50% more often than not.
+func (r *resolver) looksLikePercent(t Text, quota Number) {
+	if !quota.Set || quota.V == Unlimited || strings.HasSuffix(t.V, "%") {
+		return
+	}
+	if _, there := r.online(onlineProcessors); there != nil && quota.V > int64(len(there))*CPUPeriod {
+		r.warn(t.Origin, "limits.cpu", quote(t.V)+" is that many processors' worth, and this machine has "+strconv.Itoa(len(there))+": it limits nothing",
+			"write "+quote(t.V+"%")+" for hundredths of one processor")
+	}
 }
 
 // hugePages merges by the size of the pages and not by the key's letters: 2M and

@@ -87,6 +87,16 @@ limits:
 	}
 }
 
+// The machine of the tests has four processors.
+func TestMoreProcessorsThanThereAre(t *testing.T) {
+	for cpu, warned := range map[string]bool{"4": false, "4.5": true, "50": true, "50%": false, "800%": false, "max": false} {
+		r := resolveText(t, "version: 1\nlimits: {cpu: "+cpu+"}\n")
+		if got := slices.ContainsFunc(r.Warnings, func(w Problem) bool { return w.Key == "limits.cpu" && w.Line == 2 }); got != warned {
+			t.Errorf("cpu: %s: %v", cpu, r.Warnings)
+		}
+	}
+}
+
 // TestNetwork has the values of `network`.
 func TestNetwork(t *testing.T) {
 	r := resolveText(t, `version: 1

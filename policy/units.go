@@ -194,14 +194,21 @@ func parseBitrate(s string) (int64, *varError) {
 	return n, nil
 }
 
-// parseDuration reads a time with its unit. d stands for 24 hours.
+// parseDuration reads a time with its unit. d stands for 24 hours. The longest
+// that it takes is the longest time.Duration.
 func parseDuration(s string, negative bool) (time.Duration, *varError) {
-	const fix = "write a time with its unit: 500ms, 90s, 5m, 1h30m, 2d"
+	const (
+		fix     = "write a time with its unit: 500ms, 90s, 5m, 1h30m, 2d"
+		longest = "32767d is the longest"
+	)
 	t := s
 	days := time.Duration(0)
 	if i := strings.IndexByte(t, 'd'); i >= 0 {
 		n, err := strconv.ParseInt(t[:i], 10, 16)
-		if err != nil {
+		switch {
+		case errors.Is(err, strconv.ErrRange):
+			return 0, &varError{quote(s) + " is too long", longest}
+		case err != nil:
 			return 0, &varError{quote(s) + " is not a time", fix}
 		}
 		days, t = time.Duration(n)*24*time.Hour, t[i+1:]
@@ -214,6 +221,9 @@ func parseDuration(s string, negative bool) (time.Duration, *varError) {
 		if _, err := strconv.ParseFloat(t, 64); err == nil {
 			return 0, &varError{quote(s) + " has no unit", fix}
 		}
+		if _, err := time.ParseDuration(oneDigit(t)); err == nil {
+			return 0, &varError{quote(s) + " is too long", longest}
+		}
 		return 0, &varError{quote(s) + " is not a time", fix}
 	}
 	if d < 0 && days > 0 {
@@ -222,11 +232,27 @@ func parseDuration(s string, negative bool) (time.Duration, *varError) {
 	if days < 0 {
 		d = -d
 	}
+	if days > 0 && d > math.MaxInt64-days || days < 0 && d < math.MinInt64-days {
+		return 0, &varError{quote(s) + " is too long", longest}
+	}
 	d += days
 	if d < 0 && !negative {
 		return 0, &varError{quote(s) + " is negative", fix}
 	}
 	return d, nil
+}
+
+// oneDigit leaves the first digit of each number: whatever is no time after
+// that was none because of its form, and not of its length.
+func oneDigit(s string) string {
+	var last rune
+	return strings.Map(func(r rune) rune {
+		again := '0' <= last && last <= '9' && '0' <= r && r <= '9'
+		if last = r; again {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // parseMode reads permission bits in octal.
