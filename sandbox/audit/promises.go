@@ -130,7 +130,7 @@ func lostAlone(c check.Check) bool {
 	case check.IPC:
 		return strings.HasPrefix(name, "list-")
 	case check.Cgroups:
-		return name == "path"
+		return name == "path" || name == "other-groups" // the second asks whether a name is there
 	}
 	return false
 }

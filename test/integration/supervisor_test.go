@@ -63,6 +63,7 @@ func TestTheSupervisorOfASessionIsConfined(t *testing.T) {
 // Root's has no capability left but the one to signal a program with another uid, and ends it by that.
 func TestRootSupervisorIsConfined(t *testing.T) {
 	need.Root(t)
+	need.Kernel(t, 5, 12)
 	cmd := exec.Command(need.Jail(t), "run", "--set", "process.uid=1000", "--set", "process.gid=1000", "-p", "default", "sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
