@@ -15,13 +15,14 @@ const (
 	// Loopback is the machine itself.
 	Loopback
 	// LinkLocal is one wire: 169.254.0.0/16, where clouds keep their metadata
-	// services, and fe80::/10.
+	// services, and an address of such a service in IPv6.
 	LinkLocal
 	// Wrapped is an address that carries another one (6to4, Teredo,
 	// IPv4-compatible): what it reaches is decided by somebody else's relay.
 	Wrapped
 	// Unroutable is what no flow may have as its destination: unspecified,
-	// multicast, broadcast, reserved.
+	// multicast, broadcast, reserved, and link-local in IPv6: that takes the name of
+	// a link, which the sandbox's side of the gateway cannot know.
 	Unroutable
 )
 
@@ -60,7 +61,7 @@ var ranges = [...]classRange{
 	{netip.PrefixFrom(v6(0, 0x20, 1, 0x01, 3, 0x20), 28), Unroutable},      // ORCHIDv2
 	{netip.PrefixFrom(v6(0, 0x20, 1, 0x02), 16), Wrapped},                  // 6to4
 	{netip.PrefixFrom(v6(0, 0xfc), 7), Private},                            // unique local
-	{netip.PrefixFrom(v6(0, 0xfe, 1, 0x80), 10), LinkLocal},                //
+	{netip.PrefixFrom(v6(0, 0xfe, 1, 0x80), 10), Unroutable},               // link-local, RFC 4291
 	{netip.PrefixFrom(v6(0, 0xfe, 1, 0xc0), 10), Private},                  // site-local, RFC 3879
 	{netip.PrefixFrom(v6(0, 0xff), 8), Unroutable},                         // multicast
 	{netip.PrefixFrom(v6(0, 0xfd, 1, 0, 2, 0x0e, 3, 0xc2), 32), LinkLocal}, // fd00:ec2::254, a metadata address

@@ -108,7 +108,7 @@ func TestDecide(t *testing.T) {
 		{name: "any is not 6to4", rules: []string{"allow any"}, flow: "[2002:7f00:1::]:80", want: "it is a wrapped address"},
 		{name: "any is not Teredo", rules: []string{"allow any"}, flow: "[2001:0:7f00:1::]:80", want: "it is a wrapped address"},
 		{name: "any is not v4-compatible", rules: []string{"allow any"}, flow: "[::7f00:1]:80", want: "it is a wrapped address"},
-		{name: "any is not link-local v6", rules: []string{"allow any"}, flow: "[fe80::1]:80", want: "it is a link-local address"},
+		{name: "nobody sends to link-local v6", rules: []string{"allow any", "allow [fe80::/10]", "allow [fe80::1]"}, flow: "[fe80::1]:80", want: "no program may send to fe80::1"},
 		{name: "nobody sends to multicast", rules: []string{"allow 224.0.0.0/4"}, flow: "224.0.0.251:5353/udp", want: "no program may send to 224.0.0.251"},
 		{name: "nobody sends to nowhere", rules: []string{"allow any"}, flow: "0.0.0.0:80", want: "no program may send to 0.0.0.0"},
 		{name: "nobody sends to all of a network", rules: []string{"allow 203.0.113.255", "allow any"}, flow: "203.0.113.255:80/udp", own: true, broadcast: true, want: "no program may send to 203.0.113.255"},
@@ -150,7 +150,7 @@ func TestDecide(t *testing.T) {
 
 // What a refusal says to write must indeed allow the flow.
 func TestWrittenRuleAllows(t *testing.T) {
-	for _, s := range []string{"203.0.113.1:443", "10.0.0.1:53/udp", "169.254.169.254:80", "[fe80::1]:80", "host:22", "192.0.2.1/icmp", "[2001:db8::1]:1"} {
+	for _, s := range []string{"203.0.113.1:443", "10.0.0.1:53/udp", "169.254.169.254:80", "[fd00:ec2::254]:80", "host:22", "192.0.2.1/icmp", "[2001:db8::1]:1"} {
 		f := flow(s)
 		w := compile(t).Decide(f).Write
 		if v := compile(t, "allow "+w).Decide(f); !v.Allow {

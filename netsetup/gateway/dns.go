@@ -208,5 +208,8 @@ func (m *member) local(name string) []netip.Addr {
 	if !here && strings.Contains(name, ".") {
 		return nil
 	}
-	return m.g.memberAddrs(short)
+	if addrs := m.g.memberAddrs(short); len(addrs) > 0 || !here {
+		return addrs
+	}
+	return []netip.Addr{} // nobody's
 }

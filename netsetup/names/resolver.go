@@ -21,7 +21,9 @@ type Resolver struct {
 	// Upstream asks the host's resolvers.
 	Upstream *Upstream
 	// Fixed are addresses of the profile, Local those of the gateway and of
-	// other members; Local names need no rule, for rules guard the addresses.
+	// other members; Local names need no rule, for rules guard the addresses. An
+	// empty list of Local is for a name that is nobody's here and is not asked for
+	// elsewhere: whoever answers there would stand in for a member.
 	Fixed map[string][]netip.Addr
 	Local func(name string) []netip.Addr
 	// Own tells the host's own addresses.
@@ -79,8 +81,10 @@ func (r *Resolver) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return r.local(q, loopbacks, nil) // RFC 6761, section 6.3
 	}
-	if addrs := r.Local(name); addrs != nil {
+	if addrs := r.Local(name); len(addrs) > 0 {
 		return r.local(q, addrs, nil)
+	} else if addrs != nil && r.Fixed[name] == nil {
+		return reply(q, dns.RcodeNameError)
 	}
 	v := r.Policy.Name(name)
 	if !v.Allow {
@@ -203,6 +207,8 @@ func (r *Resolver) lease(name string, rr dns.RR) egress.Verdict {
 		class, _ := egress.Classify(a)
 		v := egress.Verdict{Why: "it leads to " + a.String() + ", a " + class.String() + " address", Write: a.String()}
 		switch {
+		case class == egress.Unroutable:
+			v = egress.Verdict{Why: "it leads to " + a.String() + ", to which no program may send"}
 		case class == egress.Loopback:
 			v.Write = egress.HostRule
 			fallthrough

@@ -31,7 +31,7 @@ var zone = []string{
 	"alias.good.test. 1 CNAME bad.test.", "cdn.good.test. 1 CNAME cdn.test.", "cdn.test. 1 A 203.0.113.13",
 	"private.rebind.test. 1 A 192.168.77.1", "loop.rebind.test. 1 A 127.0.0.1", "meta.rebind.test. 1 A 169.254.169.254",
 	"own.rebind.test. 1 A 198.51.100.2", "ula.rebind.test. 1 AAAA fd99::1", "mapped.rebind.test. 1 AAAA ::ffff:192.168.77.1",
-	"nat64.rebind.test. 1 AAAA 64:ff9b::a63:1",
+	"absent.jail.internal. 1 A 203.0.113.10", "nat64.rebind.test. 1 AAAA 64:ff9b::a63:1",
 }
 
 var makeWorld = sync.OnceValue(func() error {
