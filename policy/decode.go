@@ -256,7 +256,13 @@ func (d *decoder) suggestKey(key string, fs *fieldSet) string {
 // scalar checks that n is a single value and gives it.
 func (d *decoder) scalar(n *node) (string, bool) {
 	if n.kind != scalarNode {
-		d.fail(n, "must be a single value, this is "+n.kind.String(), "")
+		fix := ""
+		if n.kind == sequenceNode && len(n.children) > 0 && n.children[0].kind == scalarNode {
+			if fix = "write `" + n.children[0].value + "` without the list"; len(n.children) > 1 {
+				fix = "write one of them, as `" + n.children[0].value + "`"
+			}
+		}
+		d.fail(n, "must be a single value, this is "+n.kind.String(), fix)
 		return "", false
 	}
 	return n.value, true

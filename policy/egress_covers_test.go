@@ -85,3 +85,19 @@ func TestAnyAndPrivate(t *testing.T) {
 		}
 	}
 }
+
+// TestLiveNames: what can come to match stays allowed, as strange as it looks.
+func TestLiveNames(t *testing.T) {
+	for _, text := range []string{
+		"egress: [{allow: db:5432}, {allow: \"db.internal:80\"}, {allow: jail.internal}, {allow: \"*.internal\"}, {allow: a.local}, {allow: a.invalid}]",
+		"egress: [{deny: localhost}, {deny: \"*.jail.internal\"}, {allow: any}]", // for names that lead there
+		"egress: [{allow: localhost:80}, {allow: \"*.jail.internal:80\"}], dns: {hosts: {localhost: 10.0.0.5, db.jail.internal: 10.0.0.6}}",
+		"egress: [{allow: 0.0.0.0/1}, {allow: 128.0.0.0/1}, {allow: \"64:ff9b::/64\"}, {allow: \"::/1\"}, {allow: \"::ffff:10.0.0.0/104\"}]",
+		"egress: [{deny: 126.0.0.0/7}, {deny: \"fe80::/9\"}, {allow: 169.254.169.254:80}, {allow: \"fd00:ec2::254\"}]",
+	} {
+		r := resolveText(t, "version: 1\nnetwork: {mode: veth, "+text+"}\n")
+		if want := strings.Count(text, "{allow: ") + strings.Count(text, "{deny: "); len(r.Network.Egress) != want {
+			t.Errorf("%s: %d rules", text, len(r.Network.Egress))
+		}
+	}
+}

@@ -45,6 +45,15 @@ func (r *resolver) egress(n *Network, from int) {
 			continue
 		}
 		rule.Allow, rule.Origin = i.Allow.Set, text.Origin
+		if rule.Prefix != "" {
+			err = checkReach(netip.MustParsePrefix(rule.Prefix), rule.Allow)
+		} else if rule.Host != "" {
+			err = checkName(rule, n.DNS.Hosts)
+		}
+		if err != nil {
+			r.fail(text.Origin, key, err.cause, err.fix)
+			continue
+		}
 		if old := slices.IndexFunc(n.Egress, func(o EgressRule) bool { return covers(o, rule, n.DNS.Hosts) }); old >= 0 {
 			o := n.Egress[old]
 			if r.rankOf(o.Origin) == e.rank && !e.conditional {
@@ -62,6 +71,13 @@ const egressFix = "as example.org:443, *.example.org, 10.0.0.0/8:5432/tcp, host:
 func parseEgress(s string) (EgressRule, *varError) {
 	rule := EgressRule{Text: s}
 	rest := s
+	if strings.Contains(s, "://") {
+		fix := egressFix
+		if to := fromURL(s); to != "" {
+			fix = "write `" + to + "`"
+		}
+		return rule, &varError{quote(s) + " is a URL, and rules know no more of it than the machine and the port", fix}
+	}
 	if i := strings.LastIndexByte(rest, '/'); i >= 0 {
 		switch proto := rest[i+1:]; proto {
 		case "tcp", "udp", "icmp":
@@ -106,7 +122,7 @@ func parseEgress(s string) (EgressRule, *varError) {
 			return rule, &varError{quote(where) + " names a link of this machine", "leave out what stands behind %"}
 		}
 		rule.Prefix = netip.PrefixFrom(addr, addr.BitLen()).String()
-		return rule, checkReach(rule.Prefix)
+		return rule, nil
 	}
 	if strings.Contains(where, "/") {
 		p, err := netip.ParsePrefix(where)
@@ -116,34 +132,21 @@ func parseEgress(s string) (EgressRule, *varError) {
 		if p.Masked() != p {
 			return rule, &varError{quote(where) + " has bits beyond its length", "did you mean `" + p.Masked().String() + "`?"}
 		}
+		if p.Addr().Is4In6() {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		rule.Prefix = p.String()
-		return rule, checkReach(rule.Prefix)
+		return rule, nil
 	}
 	if strings.Trim(where, "0123456789.") == "" {
 		return rule, &varError{quote(where) + " is neither an address nor a name", egressFix}
 	}
 	host := strings.ToLower(strings.TrimSuffix(where, "."))
 	if cause := badHost(strings.TrimPrefix(host, "*.")); cause != "" {
-		return rule, &varError{quote(where) + " is not a name: " + cause, egressFix}
+		return rule, &varError{quote(where) + " is not a name: " + cause, asciiFix(host, egressFix)}
 	}
 	rule.Host = host
 	return rule, nil
-}
-
-// checkReach refuses addresses that no rule can mean.
-func checkReach(prefix string) *varError {
-	p := netip.MustParsePrefix(prefix)
-	switch a := p.Addr(); {
-	case p.Bits() == 0:
-		return nil
-	case a.IsMulticast():
-		return &varError{quote(prefix) + " is multicast, which does not pass the gateway", "take the rule out"}
-	case a.IsLoopback():
-		return &varError{quote(prefix) + " is the sandbox's own loopback, which is always open", "for a port of this machine write host:PORT"}
-	case a.IsUnspecified():
-		return &varError{quote(prefix) + " is no destination", egressFix}
-	}
-	return nil
 }
 
 // cutPorts parts where from ports. An IPv6 address with ports stands in brackets.

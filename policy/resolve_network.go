@@ -249,7 +249,7 @@ func (r *resolver) dns(n *Network, in *DNSSection) {
 	}
 	for i, t := range in.Search.Items {
 		if cause := badHost(t.V); cause != "" && t.Set {
-			r.fail(t.Origin, "network.dns.search["+strconv.Itoa(i)+"]", quote(t.V)+" is not a domain: "+cause, "as example.org")
+			r.fail(t.Origin, "network.dns.search["+strconv.Itoa(i)+"]", quote(t.V)+" is not a domain: "+cause, asciiFix(t.V, "as example.org"))
 			continue
 		}
 		n.DNS.Search = append(n.DNS.Search, Named{t.V, t.Origin})
@@ -257,7 +257,7 @@ func (r *resolver) dns(n *Network, in *DNSSection) {
 	for _, e := range in.Hosts.Entries {
 		key := "network.dns.hosts." + e.Key
 		if cause := badHost(e.Key); cause != "" {
-			r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a name: "+cause, "as db.example.org")
+			r.fail(e.KeyOrigin, key, quote(e.Key)+" is not a name: "+cause, asciiFix(e.Key, "as db.example.org"))
 			continue
 		}
 		if _, err := netip.ParseAddr(e.Value.V); err != nil && e.Value.Set {
