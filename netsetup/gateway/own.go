@@ -21,12 +21,14 @@ import (
 
 // ownAddrs are the addresses at which the host itself answers. The list of those that its links have is read again when it
 // is older than a second. For every other one the kernel is asked what it would do with the packet, because a route alone
-// makes an address, or a network of them, the host's own ("local" in ip-route(8)), in whatever table it is.
+// makes an address, or a network of them, the host's own ("local" in ip-route(8)), in whatever table it is. What it says
+// is believed as long as the list.
 type ownAddrs struct {
 	mu    sync.Mutex
 	at    time.Time
 	have  hearers
 	route rtnl.Lookup
+	said  map[rtnl.Flow]byte // the type of the route, for at most maxSaid flows
 	// entry is the link of the host that packets come in by, where it is the host that forwards them, and senders the
 	// addresses they then have. The host's rules may lead them elsewhere than what this process sends.
 	entry   int
@@ -43,6 +45,7 @@ func (o *ownAddrs) look(proto egress.Proto, to netip.AddrPort) (own, broadcast b
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.have == nil || time.Since(o.at) > time.Second {
+		clear(o.said)
 		if have, err := readHearers(); err == nil {
 			o.have, o.at = have, time.Now()
 		}
@@ -70,12 +73,25 @@ func (o *ownAddrs) look(proto egress.Proto, to netip.AddrPort) (own, broadcast b
 
 // leadsHere asks the kernel whether a flow ends at the host.
 func (o *ownAddrs) leadsHere(f rtnl.Flow) (own, broadcast bool) {
-	kind, err := o.route.Kind(f)
-	if err != nil {
-		return true, false
+	kind, known := o.said[f]
+	if !known {
+		var err error
+		if kind, err = o.route.Kind(f); err != nil {
+			return true, false
+		}
+		if o.said == nil {
+			o.said = map[rtnl.Flow]byte{}
+		}
+		if len(o.said) < maxSaid {
+			o.said[f] = kind
+		}
 	}
 	return kind == unix.RTN_LOCAL || kind == unix.RTN_ANYCAST || kind == unix.RTN_BROADCAST, kind == unix.RTN_BROADCAST
 }
+
+// maxSaid is more than the flows of a busy second, and little memory: a program that tries address after address must not
+// make the gateway grow.
+const maxSaid = 1024
 
 func (o *ownAddrs) contains(a netip.Addr) bool {
 	own, _ := o.look(0, netip.AddrPortFrom(a, 0))

@@ -115,6 +115,25 @@ func checkRoutes(t *testing.T) {
 			t.Errorf("%s: own %t, broadcast %t", c.to, own, broadcast)
 		}
 	}
+	// A route that comes later is heeded as soon as an address of a link would be.
+	late := netip.MustParseAddrPort("203.0.113.98:80")
+	if own, _ := fromSocket.look(egress.TCP, late); own {
+		t.Errorf("%s is the host's own already", late)
+	}
+	addRoute(t, "local 203.0.113.98/32 dev lo table local")
+	begun := time.Now()
+	for own := false; !own; own, _ = fromSocket.look(egress.TCP, late) {
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("%s is not the host's own after %v", late, time.Since(begun))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for port := range uint16(2 * maxSaid) {
+		fromSocket.look(egress.UDP, netip.AddrPortFrom(late.Addr().Prev(), port))
+	}
+	if n := len(fromSocket.said); n == 0 || n > maxSaid {
+		t.Errorf("%d answers of the kernel are kept", n)
+	}
 	// A kernel that cannot be asked: a socket takes a descriptor.
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{}); err != nil {
 		t.Fatal(err)

@@ -23,8 +23,9 @@ type Flow struct {
 
 // Lookup asks the kernel for routes. The zero value is ready; it is for one goroutine at a time.
 type Lookup struct {
-	fd  int // its number and one more, so that the zero value has none
-	seq uint32
+	fd     int // its number and one more, so that the zero value has none
+	seq    uint32
+	answer [4 << 10]byte
 }
 
 // Kind is the type of the route that a flow takes in the network namespace of the process (RTN_LOCAL, RTN_UNICAST and so
@@ -42,7 +43,7 @@ func (l *Lookup) Kind(f Flow) (byte, error) {
 	if err := unix.Sendto(l.fd-1, f.question(l.seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return 0, fmt.Errorf("routes of the host: %w", err)
 	}
-	answer := make([]byte, 4<<10)
+	answer := l.answer[:]
 	for {
 		// The kernel has answered before it returned: netlink_rcv_skb.
 		n, _, err := unix.Recvfrom(l.fd-1, answer, unix.MSG_DONTWAIT)
