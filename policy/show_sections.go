@@ -47,7 +47,7 @@ func (s *shower) limits(l *Limits) {
 	if len(l.HugePages) > 0 {
 		s.open("hugepages")
 		for _, h := range l.HugePages {
-			s.raw(h.PageSize, sizeText(h.Limit), h.Origin)
+			s.raw(strings.TrimSuffix(h.PageSize, "B"), sizeText(h.Limit), h.Origin) // a profile has 2M where the kernel has 2MB
 		}
 		s.close()
 	}

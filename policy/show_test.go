@@ -69,3 +69,49 @@ func TestShowInheritedRate(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", line, want)
 	}
 }
+
+// TestShowAgain: the sections that the language has in this form can be taken over into a profile, and come to the same there.
+func TestShowAgain(t *testing.T) {
+	golden, err := os.ReadFile("testdata/show.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := func(text, name string) string {
+		var out strings.Builder
+		in := false
+		for line := range strings.Lines(text) {
+			if line[0] != ' ' {
+				in = strings.HasPrefix(line, name+":")
+			}
+			if in {
+				value, _, _ := strings.Cut(line, "  # ")
+				out.WriteString(strings.TrimRight(value, " \n") + "\n")
+			}
+		}
+		return out.String()
+	}
+	for _, name := range []string{"namespaces", "environment", "limits", "rlimits", "capabilities", "syscalls", "network", "process", "enforcement"} {
+		want := section(string(golden), name)
+		h := fakeHost(t, map[string]string{"p.yaml": "version: 1\n" + want + "filesystem: [{path: ~/work, mode: ro}]\n"}) // the working directory
+		if want == "" {
+			t.Errorf("%s is not shown", name)
+		}
+		p, err := Load("p.yaml", h)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, want)
+			continue
+		}
+		r, err := p.Resolve(h)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, want)
+			continue
+		}
+		var out bytes.Buffer
+		if err := r.Show(&out); err != nil {
+			t.Fatal(err)
+		}
+		if got := section(out.String(), name); got != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
