@@ -355,6 +355,7 @@ func TestProjectFileItself(t *testing.T) {
 		{"empty", func(f fakeFS, p string) { f.put(p, fakeFile{mode: 0o644}) }, ".jail.yaml:1:1: the file is empty (a profile starts with 'version: 1')", false},
 		{"no version", func(f fakeFS, p string) { f.put(p, fakeFile{mode: 0o644, content: "network: {mode: none}\n"}) }, ".jail.yaml:1:1: version: the key 'version' is missing (add 'version: 1')", false},
 		{"a name", func(f fakeFS, p string) { f.put(p, fakeFile{mode: 0o644, content: "version: 1\nname: other\n"}) }, ".jail.yaml:2:7: name: a project file has no name: it belongs to its folder (take the key out)", false},
+		{"no process but pid 1", func(f fakeFS, p string) { f.put(p, fakeFile{mode: 0o644, content: "version: 1\nlimits: {pids: 1}\n"}) }, ".jail.yaml:2:16: limits.pids: 1 leaves no room for the program: the sandbox's own pid 1 counts too (at least 2)", false},
 		{"a symlink", func(f fakeFS, p string) {
 			f.put(p, fakeFile{mode: fs.ModeSymlink | 0o777, target: "/home/user/.ssh/id_ed25519"})
 		}, ".jail.yaml: not a regular file (a project file is a plain file; mend it, or leave it out with --no-project)", false},

@@ -78,7 +78,7 @@ func (r *resolver) projectLimits() {
 		r.atMost(&l.MemoryHigh, size(in.MemoryHigh, "memory-high"))
 		r.atMost(&l.Swap, r.memorySize(in.Swap, key+"swap"))
 		r.atMost(&l.CPUQuota, r.number(in.CPU, key+"cpu", parseCPU))
-		r.atMost(&l.Pids, r.number(in.Pids, key+"pids", func(s string) (int64, *varError) { return parseCount(s, "processes") }))
+		r.atMost(&l.Pids, r.pids(in.Pids, key+"pids"))
 		// What the profile wants below its own limit moves along with it.
 		if l.MemoryHigh.Set {
 			r.atMost(&l.MemoryHigh, l.Memory)

@@ -76,13 +76,7 @@ func (r *resolver) limits() {
 	l.CPUWeight = r.inRange(in.CPUWeight, "limits.cpu-weight", 1, 10000)
 	l.CPUs = r.cpuset(in.CPUs, "limits.cpus", "processor", onlineProcessors)
 	l.Mems = r.cpuset(in.Mems, "limits.mems", "memory node", "/sys/devices/system/node/online")
-	l.Pids = r.number(in.Pids, "limits.pids", func(s string) (int64, *varError) { return parseCount(s, "processes") })
-	switch {
-	case l.Pids.V == 1:
-		r.fail(l.Pids.Origin, "limits.pids", "1 leaves no room for the program: the sandbox's own pid 1 counts too", "at least 2")
-	case l.Pids.V > mostPids:
-		r.fail(l.Pids.Origin, "limits.pids", strconv.FormatInt(l.Pids.V, 10)+" is more processes than Linux can have", "at most "+strconv.Itoa(mostPids)+", or max for no limit")
-	}
+	l.Pids = r.pids(in.Pids, "limits.pids")
 	l.IOWeight = r.inRange(in.IOWeight, "limits.io-weight", 1, 10000)
 	l.OOMGroup = in.OOMGroup
 	r.ordered(l.MemoryHigh, "limits.memory-high", l.Memory, "limits.memory")
@@ -95,6 +89,18 @@ func (r *resolver) limits() {
 			return !slices.ContainsFunc(in.IO.Items, func(i IOItem) bool { return i.Origin == e.item.Origin })
 		}))
 	}
+}
+
+// pids reads the most processes, two of which every start takes, with a pid namespace and without.
+func (r *resolver) pids(t Text, key string) Number {
+	n := r.number(t, key, func(s string) (int64, *varError) { return parseCount(s, "processes") })
+	switch {
+	case n.V == 1:
+		r.fail(n.Origin, key, "1 leaves no room for the program: the sandbox's own pid 1 counts too", "at least 2")
+	case n.V > mostPids:
+		r.fail(n.Origin, key, strconv.FormatInt(n.V, 10)+" is more processes than Linux can have", "at most "+strconv.Itoa(mostPids)+", or max for no limit")
+	}
+	return n
 }
 
 // ordered refuses a low limit above a high one.
