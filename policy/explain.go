@@ -220,6 +220,10 @@ func (e *explainer) identity() {
 	} else {
 		lines = append(lines, "until it ends, also after what started it has")
 	}
+	own := func(n Namespace) bool { return n.Kind == "pid" }
+	if !slices.ContainsFunc(e.r.Namespaces, own) && !e.r.Limits.kept() {
+		lines = append(lines, "what it leaves in the background may go on after that: a pid namespace or a limit would end it")
+	}
 	if p.Timeout.Set && p.Timeout.V > 0 {
 		lines = append(lines, "for at most "+p.Timeout.V.Round(time.Millisecond).String())
 	}

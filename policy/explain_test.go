@@ -103,7 +103,7 @@ func TestExplainSaysWhatIsOpen(t *testing.T) {
 		want []string
 	}{
 		{"an empty profile", &Resolved{}, []string{"It may read no file", "It may write nowhere", "It may use no device",
-			"no network but its own loopback", "the processes of this machine", "0 of the", "without any capability"}},
+			"no network but its own loopback", "the processes of this machine", "0 of the", "without any capability", "what it leaves in the background may go on after that"}},
 		{"namespaces of its own keep the machine out", &Resolved{Namespaces: []Namespace{{Kind: "pid"}, {Kind: "ipc"}}, Network: Network{Mode: Text{V: "host", Set: true}}},
 			[]string{"the host's network"}},
 		{"limits", &Resolved{Limits: Limits{Memory: Number{V: 4 << 30, Set: true}, CPUQuota: Number{V: 200000, Set: true}},
@@ -123,7 +123,10 @@ func TestExplainSaysWhatIsOpen(t *testing.T) {
 			}
 		})
 	}
-	if got := explain(tests[1].r); strings.Contains(got, "the processes of this machine") {
+	if got := explain(tests[1].r); strings.Contains(got, "the processes of this machine") || strings.Contains(got, "in the background") {
 		t.Errorf("a pid namespace does not count:\n%s", got)
+	}
+	if got := explain(&Resolved{Limits: Limits{Pids: Number{V: 9, Set: true}}}); strings.Contains(got, "in the background") {
+		t.Errorf("a control group, which is ended as one, does not count:\n%s", got)
 	}
 }
