@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -67,7 +68,7 @@ func (c *statsCmd) Run(a *app) error {
 	}
 	screen := c.Watch && !c.JSON && isTerminal(os.Stdout)
 	wait := statsOnce
-	for drawn := 0; ; wait = statsEvery {
+	for drawn := ""; ; wait = statsEvery {
 		select {
 		case <-stop:
 			return nil
@@ -87,10 +88,10 @@ func (c *statsCmd) Run(a *app) error {
 		if err := c.print(&text, a, now); err != nil {
 			return err
 		}
-		if screen && drawn > 0 {
-			fmt.Fprintf(a.out, "\x1b[%dA\x1b[J", drawn) // up to where it began, and clear from there
+		if screen && drawn != "" {
+			fmt.Fprintf(a.out, "\x1b[%dA\x1b[J", rowsOf(drawn, columnsOf(os.Stdout))) // up to where it began, and clear from there
 		}
-		drawn = strings.Count(text.String(), "\n")
+		drawn = text.String()
 		if _, err := io.WriteString(a.out, text.String()); err != nil {
 			return err
 		}
@@ -98,6 +99,23 @@ func (c *statsCmd) Run(a *app) error {
 			return nil
 		}
 	}
+}
+
+// rowsOf is how many rows of a terminal a text takes up: a longer line goes on in the next one.
+func rowsOf(text string, columns int) (rows int) {
+	for line := range strings.Lines(text) {
+		rows += max(1, (utf8.RuneCountInString(strings.TrimSuffix(line, "\n"))+columns-1)/columns)
+	}
+	return rows
+}
+
+// columnsOf is the width of a terminal, or one that no line has where nobody has said.
+func columnsOf(terminal *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ) // ioctl_tty(2)
+	if err != nil || size.Col == 0 {
+		return math.MaxInt32
+	}
+	return int(size.Col)
 }
 
 // look reads what the sandboxes use at the moment.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -209,6 +210,39 @@ func TestStatsOfARunningSandbox(t *testing.T) {
 	}
 	if _, says, code := u.run("stats", name); code != 125 || !strings.Contains(says, "no running sandbox is called") {
 		t.Errorf("after its end: exit code %d, said %s", code, says)
+	}
+}
+
+// On a terminal the table is drawn over and over in one place, also where its lines are longer than the window is wide, and
+// Ctrl-C ends it.
+func TestStatsAreWatchedInOnePlace(t *testing.T) {
+	need.Kernel(t, 5, 12)
+	u := newUser(t)
+	name := fmt.Sprintf("watched%d", os.Getpid())
+	cmd := u.jail("--name", name, "--profile", "base", "sh", "-c", "echo up; sleep 100 & wait")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if _, err := out.Read(make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	p := newPane(t, u)
+	for _, columns := range []string{"100", "40"} {
+		p.do("resize-window", "-x", columns, "-y", "30")
+		p.line("clear; jail stats --watch " + name)
+		p.shows(name + "  ")
+		time.Sleep(3500 * time.Millisecond) // three more looks, or one on a very slow machine
+		if screen := p.screen(); strings.Count(screen, "NAME ") != 1 || strings.Count(screen, name+"  ") != 1 {
+			t.Errorf("in %s columns the table is drawn beside itself:\n%s", columns, screen)
+		}
+		p.types("C-c")
+		p.line("echo code $?")
+		p.sees("code 0")
 	}
 }
 

@@ -15,12 +15,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"jail/test/need"
 )
@@ -57,9 +59,24 @@ func newSite(t *testing.T) *site {
 		s.mu.Unlock()
 		http.FileServer(http.Dir(filepath.Join(s.dir, "www"))).ServeHTTP(w, r)
 	})
-	sshd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-o", "ListenAddress="+siteAddr+":2222", "-o", "HostKey="+s.dir+"/host",
+	// The SSH server is an ordinary user's, who is called guest there, whoever runs the tests: root's would need a second
+	// user to confine its parts to (sshd(8), FILES: /run/sshd), and there is only one in this world.
+	if err := os.WriteFile(filepath.Join(s.dir, "passwd"), []byte("guest:x:1000:1000::/:/bin/sh\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sshd := exec.Command("sh", "-c", `mount --bind passwd /etc/passwd && exec setpriv "$@"`, "sh")
+	sshd.Args = append(append(sshd.Args, dropAll...), "/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null",
+		"-o", "ListenAddress="+siteAddr+":2222", "-o", "HostKey="+s.dir+"/host",
 		"-o", "AuthorizedKeysFile="+s.dir+"/authorized", "-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PidFile=none")
-	sshd.Env = []string{"PATH=/usr/bin:/bin"}
+	sshd.Dir, sshd.Env = s.dir, []string{"PATH=/usr/sbin:/usr/bin:/bin"}
+	sshd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getgid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN},
+	}
+	var said bytes.Buffer
+	sshd.Stderr = &said
 	err := inInternet(func() error {
 		plain, err := net.Listen("tcp", siteAddr+":8000")
 		if err != nil {
@@ -77,7 +94,13 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = sshd.Process.Kill(); _ = sshd.Wait() })
+	t.Cleanup(func() {
+		_ = sshd.Process.Kill()
+		_ = sshd.Wait()
+		if t.Failed() {
+			t.Logf("the SSH server said:\n%s", said.Bytes())
+		}
+	})
 	return s
 }
 
@@ -126,10 +149,6 @@ func (s *site) asked(page, program string) bool {
 func TestJailRealPrograms(t *testing.T) {
 	world(t)
 	s := newSite(t)
-	who, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
 	profile := writeProfile(t, fmt.Sprintf(`filesystem:
   - {path: /site, source: %q, mode: ro}
 network:
@@ -139,7 +158,7 @@ network:
     - allow: web.test/icmp
 process: {cwd: /tmp}
 `, s.dir))
-	ssh := "ssh -F none -p 2222 -i /tmp/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=10 " + who.Username + "@"
+	ssh := "ssh -F none -p 2222 -i /tmp/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=10 guest@"
 	cases := []struct {
 		name, script, want string
 		fails              bool

@@ -60,15 +60,17 @@ func (h home) start(b boot, stay bool) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guest{boot: b, dir: dir, key: filepath.Join(image, "key"), port: port, ours: !stay}
+	g := &guest{boot: b, dir: dir, key: filepath.Join(image, "key"), port: port, ours: true}
 	begun := time.Now()
 	if err := h.launch(g, image); err != nil {
 		return nil, err
 	}
+	defer g.stopOnSignal()() // one that is to stay, too, until it is up
 	if err := g.waitForLogin(); err != nil {
 		g.stop()
 		return nil, fmt.Errorf("%s guest: %w", b, err)
 	}
+	g.ours = !stay
 	fmt.Fprintf(os.Stderr, "test/vm: %s booted in %.0f s (%s)\n", b, time.Since(begun).Seconds(), g.accel)
 	return g, os.WriteFile(filepath.Join(dir, "guest"), fmt.Appendf(nil, "%d %d %s\n", g.pid, g.port, image), 0o600)
 }
