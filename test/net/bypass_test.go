@@ -288,6 +288,8 @@ func TestBroadcastByRoute(t *testing.T) {
 		}
 	}
 	const all, barred = "no program may send to 203.0.113.206", "no program may send to 203.0.113.207: the host has it for a broadcast address, or its routes prohibit it"
+	// On a slow machine it is said besides that a refusal does not tell whose it is.
+	events = slices.DeleteFunc(events, func(e netsetup.Event) bool { return e.Kind == "notice" })
 	if len(events) != 2 || events[0].Port != 8080 || events[0].Why != all || events[1].Port != 7 || events[1].Why != barred {
 		t.Errorf("reports: %+v", events)
 	}
