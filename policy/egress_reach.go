@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // nat64 is the prefix of addresses that stand for an IPv4 address (RFC 6052), which is what the gateway compares with rules.
@@ -143,4 +144,12 @@ func fromURL(s string) string {
 		return ""
 	}
 	return where
+}
+
+// asciiFix is what to write instead of a name with letters beyond ASCII; otherwise for any other.
+func asciiFix(name, otherwise string) string {
+	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return otherwise
+	}
+	return "write it as the DNS has it, each such label beginning with xn--; 'idn2 NAME' prints that"
 }
