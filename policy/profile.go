@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Profile is a profile as written: the chain of files that `extends` leads to,
 // base first, and the command line on top.
 type Profile struct {
@@ -348,4 +350,10 @@ type IDRangeItem struct {
 	Inside  Number `key:"inside" required:"true" doc:"The first id inside."`
 	Outside Number `key:"outside" required:"true" doc:"The first id on the host, from /etc/subuid or /etc/subgid."`
 	Count   Number `key:"count" required:"true" doc:"How many."`
+}
+
+// AsksForLimits tells whether any of its files has limits: whoever has to look
+// for a way to keep them can begin before Resolve.
+func (p *Profile) AsksForLimits() bool {
+	return slices.ContainsFunc(p.Layers, func(l *Layer) bool { return l.Doc.Limits.Origin != (Origin{}) })
 }

@@ -21,7 +21,7 @@ func (compileCmd) examples() []example {
 }
 
 func (c *compileCmd) launch(a *app, flags []flag, words []string) error {
-	compiled, host, err := c.compile(a, flags, words)
+	compiled, host, err := c.compile(a, flags, words, nil)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (a *app) beginLimits(spec *specs.Spec, counting bool) (*limits, error) {
 	}
 	l := &limits{app: a, spec: spec, asked: asked}
 	l.pending = cgroup.Begin(res, cgroup.Options{
-		Enforcement: cgroup.Enforcement(level), Name: sandboxName(spec), Account: counting, KillWithJail: true,
+		Enforcement: cgroup.Enforcement(level), Name: sandboxName(spec), Account: counting, KillWithJail: true, Survey: a.survey,
 	})
 	return l, nil
 }

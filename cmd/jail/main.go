@@ -23,6 +23,7 @@ import (
 
 	"jail/policy"
 	"jail/sandbox"
+	"jail/sandbox/cgroup"
 )
 
 // Exit codes of jail's own, as env(1), nice(1) and container runtimes have them.
@@ -42,9 +43,10 @@ func (e exitStatus) Error() string { return "exit status" }
 // app is what commands work with.
 type app struct {
 	globalFlags
-	out    io.Writer // results
-	colour bool      // out is a terminal that wants colours
-	err    *printer  // messages
+	out    io.Writer      // results
+	colour bool           // out is a terminal that wants colours
+	err    *printer       // messages
+	survey *cgroup.Survey // of control groups, where a start began it ahead
 }
 
 func main() {

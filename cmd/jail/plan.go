@@ -24,7 +24,7 @@ func (planCmd) examples() []example {
 }
 
 func (p *planCmd) launch(a *app, flags []flag, words []string) error {
-	compiled, host, err := p.compile(a, flags, words)
+	compiled, host, err := p.compile(a, flags, words, nil)
 	if err != nil {
 		return err
 	}

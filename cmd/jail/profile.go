@@ -20,8 +20,9 @@ const defaultProfile = "default"
 // host looks at the machine once.
 func (a *app) host() (*policy.Host, error) { return policy.CurrentHost(profiles.Files) }
 
-// compile goes from the command line to what the launcher runs.
-func (s *sandboxFlags) compile(a *app, flags []flag, words []string) (*policy.Compiled, *policy.Host, error) {
+// compile goes from the command line to what the launcher runs. loaded, which may be nil, is called with the profile before it
+// is resolved.
+func (s *sandboxFlags) compile(a *app, flags []flag, words []string, loaded func(*policy.Profile)) (*policy.Compiled, *policy.Host, error) {
 	if len(words) == 0 {
 		return nil, nil, &hinted{errors.New("no program given"), "jail [--profile P] PROGRAM [ARGS...]"}
 	}
@@ -43,6 +44,9 @@ func (s *sandboxFlags) compile(a *app, flags []flag, words []string) (*policy.Co
 		return nil, nil, err
 	}
 	lap("loaded profile %s", ref)
+	if loaded != nil {
+		loaded(profile)
+	}
 	resolved, err := profile.Resolve(host)
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 
 	"jail/policy"
 	"jail/sandbox"
+	"jail/sandbox/cgroup"
 )
 
 type runCmd struct {
@@ -54,7 +55,11 @@ func (r *runCmd) launch(a *app, flags []flag, words []string) error {
 	if r.Bundle != "" {
 		return r.launchBundle(a, flags, words)
 	}
-	compiled, host, err := r.compile(a, flags, words)
+	compiled, host, err := r.compile(a, flags, words, func(p *policy.Profile) {
+		if p.AsksForLimits() || r.Report != "" {
+			a.survey = cgroup.Look()
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ func BenchmarkBeforeLaunch(b *testing.B) {
 		w := splitWords([]string{"--profile", "browser", "--ro", "/usr/share", "true"}, isCommand, launchOptions())
 		var r runCmd
 		setFlags(reflect.ValueOf(&r).Elem(), w.flags)
-		compiled, _, err := r.compile(a, w.flags, w.program)
+		compiled, _, err := r.compile(a, w.flags, w.program, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -33,6 +33,8 @@ type Options struct {
 	Account bool
 	// KillWithJail ends the program when jail dies, whatever became of its parent death signal.
 	KillWithJail bool
+	// Survey is the look at the machine that was begun ahead, if there was one.
+	Survey *Survey
 	// Root comes before the paths of /proc, /run and the hierarchies, for tests on a tree of their own.
 	Root string
 }
@@ -53,6 +55,32 @@ type Group struct {
 	limits   []setting
 	warnings Refusals
 	peaks    *sampler
+}
+
+// A Survey is a look at the machine's control groups that goes on beside other work.
+type Survey struct {
+	done  chan struct{}
+	found *machine
+	err   error
+}
+
+// Look begins one, for a group that is likely to be asked for. It changes nothing on the machine.
+func Look() *Survey {
+	s := &Survey{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.found, s.err = look("")
+	}()
+	return s
+}
+
+// machine gives what was seen, and looks itself where there was no survey.
+func (s *Survey) machine(root string) (*machine, error) {
+	if s == nil {
+		return look(root)
+	}
+	<-s.done
+	return s.found, s.err
 }
 
 // Pending is an Open under way.
@@ -88,7 +116,7 @@ func Open(res *specs.LinuxResources, o Options) (*Group, error) {
 	case o.Enforcement != "" && o.Enforcement != Require && o.Enforcement != Prefer:
 		return nil, fmt.Errorf("cgroup enforcement %q: want require or prefer", o.Enforcement)
 	}
-	m, err := look(o.Root)
+	m, err := o.Survey.machine(o.Root)
 	if err != nil {
 		return nil, fmt.Errorf("look for cgroups: %w", err)
 	}

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -91,7 +92,15 @@ func (d descriptor) Read(b []byte) (int, error) {
 func (m *machine) mounts(r io.Reader, own map[string]string, root string) (v2root string, err error) {
 	lines := bufio.NewReader(r)
 	for {
-		line, err := lines.ReadString('\n')
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) { // a line that is longer than the buffer
+			line = bytes.Clone(line)
+			for errors.Is(err, bufio.ErrBufferFull) {
+				var more []byte
+				more, err = lines.ReadSlice('\n')
+				line = append(line, more...)
+			}
+		}
 		if mt, ok := parseMount(line); ok {
 			switch mt.kind {
 			case "cgroup2":
@@ -226,12 +235,12 @@ func words(file string) []string {
 // A mount is what matters of a line of mountinfo (proc_pid_mountinfo(5)), of one of cgroups.
 type mount struct{ root, point, kind, super string }
 
-func parseMount(line string) (mount, bool) {
-	before, after, ok := strings.Cut(line, " - ")
-	if !ok || !strings.HasPrefix(after, "cgroup") { // most are not, and cost memory to take apart
+func parseMount(line []byte) (mount, bool) {
+	before, after, ok := bytes.Cut(line, []byte(" - "))
+	if !ok || !bytes.HasPrefix(after, []byte("cgroup")) { // most are not, and cost memory to take apart
 		return mount{}, false
 	}
-	left, right := strings.Fields(before), strings.Fields(after)
+	left, right := strings.Fields(string(before)), strings.Fields(string(after))
 	if len(left) < 6 || len(right) < 3 {
 		return mount{}, false
 	}

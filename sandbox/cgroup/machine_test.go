@@ -241,12 +241,25 @@ func TestBelow(t *testing.T) {
 	}
 }
 
+// A line of mountinfo may be longer than what is read at once: an overlay of many layers makes one.
+func TestMountsBeyondLongLines(t *testing.T) {
+	v1 := "30 29 0:26 / /sys/fs/cgroup/" + strings.Repeat("d", 5000) + "/pids rw - cgroup cgroup rw,pids\n"
+	overlay := "28 22 0:24 / /merged rw - overlay overlay rw,lowerdir=" + strings.Repeat("/layer:", 3000) + "\n"
+	m := &machine{v1: map[string]hierarchy{}}
+	if _, err := m.mounts(strings.NewReader(overlay+v1+overlay+unifiedLine), map[string]string{"": "/", "pids": "/own"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if m.v2 != "/sys/fs/cgroup" || !m.nsdelegate || len(m.v1["pids"].mount) < 5000 || !strings.HasSuffix(m.v1["pids"].own, "/pids/own") {
+		t.Errorf("v2 at %q (nsdelegate %t), v1 %.80v", m.v2, m.nsdelegate, m.v1)
+	}
+}
+
 func FuzzParseMount(f *testing.F) {
 	f.Add(unifiedLine)
 	f.Add("31 30 0:28 / /a\\040b rw shared:1 master:2 - cgroup cgroup rw,cpu")
 	f.Add("- - -")
 	f.Fuzz(func(t *testing.T, line string) {
-		if m, ok := parseMount(line); ok && (m.kind == "" || m.super == "") {
+		if m, ok := parseMount([]byte(line)); ok && (m.kind == "" || m.super == "") {
 			t.Errorf("parseMount(%q) = %+v", line, m)
 		}
 		parseMembership(line)
