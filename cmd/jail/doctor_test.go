@@ -75,3 +75,18 @@ func TestSubordinate(t *testing.T) {
 		t.Errorf("%d ids of a file that is not there", n)
 	}
 }
+
+func TestRefusalOf(t *testing.T) {
+	for _, c := range []struct{ messages, said, hint string }{
+		{"jail: no\n  hint: do\n", "no", "do"},
+		{"jail: no\r\n", "no", ""},
+		{"jail: warning: weaker\n  hint: do not\njail: no\n  hint: do\n", "no", "do"},
+		{"jail: warning: weaker\njail: one\n  hint: do\njail: two\n  hint: do that too\n", "one; two", "do"},
+		{"runtime: out of memory\n", "runtime: out of memory", ""},
+		{"jail: warning: weaker\n", "", ""},
+	} {
+		if said, hint := refusalOf(c.messages); said != c.said || hint != c.hint {
+			t.Errorf("%q is %q and %q, not %q and %q", c.messages, said, hint, c.said, c.hint)
+		}
+	}
+}

@@ -58,13 +58,33 @@ func trial(name, state, text string, flags ...string) feature {
 	if err == nil {
 		return found(name, "%s", text)
 	}
-	said, hint, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), "jail: "), "\n  hint: ")
+	said, hint := refusalOf(string(out))
 	if said == "" {
 		said = err.Error()
 	}
 	f := feature{Name: name, State: state, Text: said}
 	f.Remedy, f.Note = splitHint(hint)
 	return f
+}
+
+// refusalOf takes what made a start fail out of jail's messages: not the warnings, and of several hints the first.
+func refusalOf(messages string) (said, hint string) {
+	var errs []string
+	warning := false
+	for line := range strings.Lines(messages) {
+		line = strings.TrimRight(line, "\r\n")
+		if text, ok := strings.CutPrefix(line, "  hint: "); ok {
+			if !warning && hint == "" {
+				hint = text
+			}
+			continue
+		}
+		text := strings.TrimPrefix(line, "jail: ")
+		if warning = strings.HasPrefix(text, "warning: "); !warning && text != "" {
+			errs = append(errs, text)
+		}
+	}
+	return strings.Join(errs, "; "), hint
 }
 
 // idFeatures are what several ids in one sandbox need.

@@ -142,7 +142,7 @@ var readmeRuns = map[string][]readmeRun{
 	"jail run --bundle DIR":                       {{before: "jail compile --bundle DIR -- echo from a bundle", says: "(?m)^from a bundle$"}},
 	"jail approve":                                {{before: "echo 'version: 1' > .jail.yaml", says: "approved"}},
 	"jail --report make":                          {{says: "built"}},
-	"jail stats --watch":                          {{elsewhere: "test/integration, which has terminals, and test/guest, which has limits for the bars"}},
+	"jail stats --watch":                          {{elsewhere: "test/integration, which has terminals"}},
 	"jail exec NAME PROGRAM":                      {{before: background, code: 127, says: "PROGRAM: not found"}, {before: background, rest: " || jail exec NAME uname", says: "(?m)^Linux$"}},
 	"jail shell NAME":                             {{before: background, stdin: "uname", says: "^Linux"}},
 	"jail stop NAME":                              {{before: background}},
