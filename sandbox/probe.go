@@ -67,7 +67,7 @@ func LackingNamespaces(spec *specs.Spec) (*Lack, error) {
 	}
 	cause, hint := userNamespaceTrouble(errno, readSysctl)
 	if flags&unix.CLONE_NEWUSER == 0 || cause == "" {
-		return &Lack{Cause: fmt.Sprintf("this system lets none be made (%v)", errno)}, nil
+		return &Lack{fmt.Sprintf("this system lets none be made (%v)", errno), failureHint(privateMounts{}, errno)}, nil
 	}
 	return &Lack{cause, hint}, nil
 }

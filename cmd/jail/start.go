@@ -128,7 +128,9 @@ func (a *app) lookForNamespaces(b *sandbox.Bundle) error {
 	if b.NoNamespaces, err = sandbox.LackingNamespaces(b.Spec); err != nil || b.NoNamespaces == nil {
 		return err
 	}
-	_, err = compileAlone(b)
+	if _, err = compileAlone(b); err != nil {
+		a.err.line(yellow, "jail: warning:", "no namespaces: "+b.NoNamespaces.Cause, b.NoNamespaces.Remedy)
+	}
 	return err
 }
 
