@@ -218,19 +218,7 @@ func TestStatsOfARunningSandbox(t *testing.T) {
 func TestStatsAreWatchedInOnePlace(t *testing.T) {
 	need.Kernel(t, 5, 12)
 	u := newUser(t)
-	name := fmt.Sprintf("watched%d", os.Getpid())
-	cmd := u.jail("--name", name, "--profile", "base", "sh", "-c", "echo up; sleep 100 & wait")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if _, err := out.Read(make([]byte, 3)); err != nil {
-		t.Fatal(err)
-	}
+	name := u.background(t, []string{"--profile", "base"}, []string{"sleep", "100"}).up().name
 	p := newPane(t, u)
 	for _, columns := range []string{"100", "40"} {
 		p.do("resize-window", "-x", columns, "-y", "30")
