@@ -34,11 +34,20 @@ func textWidth(out io.Writer) int {
 	if !ok {
 		return helpWidth
 	}
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ) // ioctl_tty(2)
-	if err != nil || size.Col < 40 {                                // 0 where nobody has said
+	columns := columnsOf(f)
+	if columns < 40 {
 		return helpWidth
 	}
-	return min(int(size.Col), helpWidth)
+	return min(columns, helpWidth)
+}
+
+// columnsOf is the width of a terminal, 0 where nobody has said or it is none: ioctl_tty(2).
+func columnsOf(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 // usage answers a bare `jail`.

@@ -101,21 +101,15 @@ func (c *statsCmd) Run(a *app) error {
 	}
 }
 
-// rowsOf is how many rows of a terminal a text takes up: a longer line goes on in the next one.
+// rowsOf is how many rows of a terminal a text takes up: a longer line goes on in the next one. Without columns none does.
 func rowsOf(text string, columns int) (rows int) {
+	if columns == 0 {
+		columns = math.MaxInt32
+	}
 	for line := range strings.Lines(text) {
 		rows += max(1, (utf8.RuneCountInString(strings.TrimSuffix(line, "\n"))+columns-1)/columns)
 	}
 	return rows
-}
-
-// columnsOf is the width of a terminal, or one that no line has where nobody has said.
-func columnsOf(terminal *os.File) int {
-	size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ) // ioctl_tty(2)
-	if err != nil || size.Col == 0 {
-		return math.MaxInt32
-	}
-	return int(size.Col)
 }
 
 // look reads what the sandboxes use at the moment.
