@@ -21,12 +21,16 @@ var specialRanges = [...]string{
 func specialBits(p netip.Prefix) int {
 	bits := 0
 	for _, text := range specialRanges {
-		s := netip.MustParsePrefix(text)
-		if s.Bits() <= p.Bits() && s.Contains(p.Addr()) {
+		if s := netip.MustParsePrefix(text); holds(s, p) {
 			bits = max(bits, s.Bits())
 		}
 	}
 	return bits
+}
+
+// holds tells whether all of p lies in a network.
+func holds(network, p netip.Prefix) bool {
+	return network.Bits() <= p.Bits() && network.Contains(p.Addr())
 }
 
 // covers tells whether rule b decides nothing behind rule a: a has decided

@@ -23,12 +23,7 @@ func checkReach(p netip.Prefix, allow bool) *varError {
 		return nil
 	}
 	said := quote(shortPrefix(p))
-	within := func(ranges ...string) bool {
-		return slices.ContainsFunc(ranges, func(s string) bool {
-			r := netip.MustParsePrefix(s)
-			return r.Bits() <= p.Bits() && r.Contains(p.Addr())
-		})
-	}
+	within := func(ranges ...string) bool { return isWithin(p, ranges) }
 	switch a := p.Addr(); {
 	case within("224.0.0.0/4", "ff00::/8"):
 		return &varError{said + " is multicast, which does not pass the gateway", "take the rule out"}
@@ -47,23 +42,25 @@ func checkReach(p netip.Prefix, allow bool) *varError {
 
 // neverMatches tells whether a rule on a network of that many bits decides about no address of its part p.
 func neverMatches(p netip.Prefix, bits int, allow bool) bool {
-	parts := false
-	for _, ranges := range [...][]string{closedRanges[:], specialRanges[:]} {
-		for _, text := range ranges {
-			r := netip.MustParsePrefix(text)
-			if &ranges[0] == &closedRanges[0] && r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
-				return true
-			}
-			parts = parts || r.Bits() > p.Bits() && p.Contains(r.Addr())
-		}
+	if isWithin(p, closedRanges[:]) {
+		return true
 	}
-	if !parts {
+	hasPart := func(s string) bool {
+		r := netip.MustParsePrefix(s)
+		return r.Bits() > p.Bits() && holds(p, r)
+	}
+	if !slices.ContainsFunc(closedRanges[:], hasPart) && !slices.ContainsFunc(specialRanges[:], hasPart) {
 		return allow && specialBits(p) > bits
 	}
 	half := p.Addr().AsSlice()
 	half[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
 	second, _ := netip.AddrFromSlice(half)
 	return neverMatches(netip.PrefixFrom(p.Addr(), p.Bits()+1), bits, allow) && neverMatches(netip.PrefixFrom(second, p.Bits()+1), bits, allow)
+}
+
+// isWithin tells whether one of the ranges holds all of p.
+func isWithin(p netip.Prefix, ranges []string) bool {
+	return slices.ContainsFunc(ranges, func(s string) bool { return holds(netip.MustParsePrefix(s), p) })
 }
 
 func shortPrefix(p netip.Prefix) string {
