@@ -2,7 +2,6 @@ package rtnl
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,15 +44,7 @@ func (l *Lookup) Kind(f Flow) (byte, error) {
 	}
 	answer := l.answer[:]
 	for {
-		// The kernel has answered before it returned: netlink_rcv_skb.
-		n, _, err := unix.Recvfrom(l.fd-1, answer, unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err == nil && n < unix.SizeofNlMsghdr+unix.SizeofRtMsg {
-			err = errors.New("an answer is too short")
-		}
-		if err != nil {
+		if err := receive(l.fd-1, answer, unix.SizeofNlMsghdr+unix.SizeofRtMsg); err != nil {
 			return 0, fmt.Errorf("routes of the host: %w", err)
 		}
 		if binary.NativeEndian.Uint32(answer[8:]) != l.seq {

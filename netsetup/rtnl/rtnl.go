@@ -193,15 +193,7 @@ func (b *Batch) Send(fd int) error {
 	var first error
 	answer := make([]byte, 4<<10)
 	for {
-		// The kernel has answered before it returned: netlink_rcv_skb.
-		n, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err == nil && n < unix.SizeofNlMsghdr+4 {
-			err = errors.New("an answer is too short")
-		}
-		if err != nil {
+		if err := receive(fd, answer, unix.SizeofNlMsghdr+4); err != nil {
 			return fmt.Errorf("netlink: %w", err)
 		}
 		if binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
@@ -214,5 +206,20 @@ func (b *Batch) Send(fd int) error {
 		if seq == len(b.what) {
 			return first
 		}
+	}
+}
+
+// receive reads the next answer of the kernel, which has given it before Sendto returned: netlink_rcv_skb. One of fewer
+// bytes than least is an error.
+func receive(fd int, answer []byte, least int) error {
+	for {
+		n, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && n < least:
+			return errors.New("an answer is too short")
+		}
+		return err
 	}
 }
