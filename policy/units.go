@@ -194,8 +194,8 @@ func parseBitrate(s string) (int64, *varError) {
 	return n, nil
 }
 
-// parseDuration reads a time with its unit. d stands for 24 hours. The longest
-// that it takes is the longest time.Duration.
+// parseDuration reads a time with its unit. d stands for 24 hours, and there are
+// at most 32767 of them; the whole is at most the longest time.Duration.
 func parseDuration(s string, negative bool) (time.Duration, *varError) {
 	const (
 		fix     = "write a time with its unit: 500ms, 90s, 5m, 1h30m, 2d"

@@ -34,10 +34,13 @@ type report struct {
 	file *os.File // nil: standard error
 }
 
+// reports tells whether a report is asked for, by either flag.
+func (r *runCmd) reports() bool { return r.Report != "" || r.ReportFile != "" }
+
 // wanted opens the file before anything is started, so that a mistake in its name costs no run. Like the shell's
 // redirection it replaces what is there.
 func (r *runCmd) wanted() (*report, error) {
-	if r.Report == "" && r.ReportFile == "" {
+	if !r.reports() {
 		return nil, nil
 	}
 	out := &report{json: r.Report == "json"}

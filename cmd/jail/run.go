@@ -56,7 +56,7 @@ func (r *runCmd) launch(a *app, flags []flag, words []string) error {
 		return r.launchBundle(a, flags, words)
 	}
 	compiled, host, err := r.compile(a, flags, words, func(p *policy.Profile) {
-		if p.AsksForLimits() || r.Report != "" {
+		if p.AsksForLimits() || r.reports() {
 			a.survey = cgroup.Look()
 		}
 	})
